@@ -1,0 +1,33 @@
+"""What words do we share? Grids, fields, boundaries, call forms and seeds."""
+
+from pdesurrogates.core.boundary import BoundaryCondition, Dirichlet, Neumann, Outflow, Periodic
+from pdesurrogates.core.fields import FieldSpec
+from pdesurrogates.core.grid import Grid
+from pdesurrogates.core.seeding import generator
+from pdesurrogates.core.types import (
+    OneStepMap,
+    StatefulStep,
+    TimeDerivative,
+    check_finite,
+    check_state,
+    check_times,
+    per_sample,
+)
+
+__all__ = [
+    "BoundaryCondition",
+    "Dirichlet",
+    "FieldSpec",
+    "Grid",
+    "Neumann",
+    "OneStepMap",
+    "Outflow",
+    "Periodic",
+    "StatefulStep",
+    "TimeDerivative",
+    "check_finite",
+    "check_state",
+    "check_times",
+    "generator",
+    "per_sample",
+]

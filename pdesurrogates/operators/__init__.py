@@ -1,0 +1,25 @@
+"""How do I differentiate a field? Derivative providers and operators in Fourier space."""
+
+from pdesurrogates.operators.autodiff import AutodiffDerivatives
+from pdesurrogates.operators.base import Coefficient, Derivatives
+from pdesurrogates.operators.fourier_operator import FourierOperator
+from pdesurrogates.operators.phi import phi, phi_matrix
+from pdesurrogates.operators.spectral import (
+    SpectralDerivatives,
+    SpectralField,
+    Symbol,
+    wavenumbers,
+)
+
+__all__ = [
+    "AutodiffDerivatives",
+    "Coefficient",
+    "Derivatives",
+    "FourierOperator",
+    "SpectralDerivatives",
+    "SpectralField",
+    "Symbol",
+    "phi",
+    "phi_matrix",
+    "wavenumbers",
+]
