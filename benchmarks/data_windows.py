@@ -1,0 +1,188 @@
+"""Windows per second and memory of `TrajectoryFile`, beside a plain h5py loop over the same file.
+
+Data set: 200 x 101 x 1024 float32, contiguous, page cache warm. Item: 20 consecutive frames;
+batch 32; uniformly random; no workers. Rates are medians over passes that alternate between the
+candidates. Memory: resident set while every window of a file larger than a gigabyte is read.
+
+Run: python benchmarks/data_windows.py [--gigabytes 4]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from pdesurrogates.core import FieldSpec, Grid
+from pdesurrogates.data import TrajectoryWindows, TrajectoryWriter, open_trajectories
+
+BATCH, FRAMES, NUM_TIMES, NUM_POINTS = 32, 20, 101, 1024
+GOAL = 70_000
+
+
+def write_file(path: Path, num_trajectories: int) -> None:
+    rng = np.random.default_rng(0)
+    with TrajectoryWriter(
+        path,
+        fields=FieldSpec(("u",)),
+        grid=Grid((NUM_POINTS,), (1.0,)),
+        times=[0.01 * n for n in range(NUM_TIMES)],
+        num_trajectories=num_trajectories,
+    ) as writer:
+        for start in range(0, num_trajectories, 100):
+            n = min(100, num_trajectories - start)
+            u = rng.standard_normal((n, NUM_TIMES, 1, NUM_POINTS), dtype=np.float32)
+            writer.write(start, u)
+        writer.finish()
+
+
+class PlainH5py:
+    """The loop one writes by hand: one kept handle, one slice per window, stacked."""
+
+    def __init__(self, path: Path) -> None:
+        self.dataset = h5py.File(path, "r")["t0_fields/u"]
+
+    def batch(self, trajectories: list[int], starts: list[int]) -> torch.Tensor:
+        return torch.from_numpy(
+            np.stack(
+                [
+                    self.dataset[i, s : s + FRAMES]
+                    for i, s in zip(trajectories, starts, strict=True)
+                ]
+            )
+        )
+
+
+def rate(batches: list, gather) -> float:
+    begin = time.perf_counter()
+    for trajectories, starts in batches:
+        gather(trajectories, starts)
+    return len(batches) * BATCH / (time.perf_counter() - begin)
+
+
+def loader_rate(windows: TrajectoryWindows, num_batches: int) -> float:
+    order = torch.randperm(len(windows))[: num_batches * BATCH].tolist()
+    loader = DataLoader(
+        windows, batch_size=BATCH, sampler=order, collate_fn=TrajectoryWindows.collate
+    )
+    begin = time.perf_counter()
+    count = sum(len(batch["t"]) for batch in loader)
+    return count / (time.perf_counter() - begin)
+
+
+def measure_rates(path: Path, passes: int = 9, num_batches: int = 125) -> dict[str, float]:
+    rng = np.random.default_rng(1)
+    file, plain = open_trajectories(path), PlainH5py(path)
+    windows = TrajectoryWindows(file, history=10, horizon=10)
+    with_target = TrajectoryWindows(file, history=10, horizon=10, target_order=4)
+    windows.check()
+    with_target.windows_at(list(range(file.num_trajectories)), [0] * file.num_trajectories)
+    rates: dict[str, list[float]] = {}
+    for _ in range(passes):
+        batches = [
+            (
+                rng.integers(0, file.num_trajectories, BATCH).tolist(),
+                rng.integers(0, NUM_TIMES - FRAMES + 1, BATCH).tolist(),
+            )
+            for _ in range(num_batches)
+        ]
+        for name, result in (
+            ("h5py_kept_handle", rate(batches, plain.batch)),
+            ("read_windows", rate(batches, lambda i, s: file.read_windows(i, s, FRAMES))),
+            ("trajectory_windows", rate(batches, windows.windows_at)),
+            ("trajectory_windows_with_derivative", rate(batches, with_target.windows_at)),
+            ("data_loader", loader_rate(windows, num_batches)),
+        ):
+            rates.setdefault(name, []).append(result)
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def measure_memory(path: Path) -> dict[str, float]:
+    """Every window once in random order, with fourth-order targets."""
+    file = open_trajectories(path)
+    windows = TrajectoryWindows(file, history=10, horizon=10, target_order=4)
+    start = peak = resident_mib()
+    order = torch.randperm(len(windows)).tolist()
+    begin = time.perf_counter()
+    for n, first in enumerate(range(0, len(order), BATCH)):
+        windows.__getitems__(order[first : first + BATCH])
+        if n % 64 == 0:
+            peak = max(peak, resident_mib())
+    return {
+        "file_gib": path.stat().st_size / 2**30,
+        "num_windows": len(windows),
+        "seconds": time.perf_counter() - begin,
+        "resident_start_mib": start,
+        "resident_peak_beyond_start_mib": peak - start,
+    }
+
+
+def machine() -> dict[str, object]:
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(": ")[1] for line in info if line.startswith("model name")), "?")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        capture_output=True, text=True, cwd=Path(__file__).parent, check=False,
+    )  # fmt: skip
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "h5py": h5py.__version__,
+        "hdf5": h5py.version.hdf5_version,
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+        "command": " ".join(["python", "benchmarks/data_windows.py", *sys.argv[1:]]),
+        "commit": commit.stdout.strip() if commit.returncode == 0 else None,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gigabytes", type=float, default=4.0, help="size of the memory test")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        small, large = Path(folder, "small.h5"), Path(folder, "large.h5")
+        write_file(small, 200)
+        rates = measure_rates(small)
+        write_file(large, max(1, round(options.gigabytes * 1e9 / (NUM_TIMES * NUM_POINTS * 4))))
+        memory = measure_memory(large)
+    base = rates["h5py_kept_handle"]
+    for name, value in rates.items():
+        print(f"{name:36}{value:10.0f} windows/s{value / base:8.2f} x h5py")
+    print(f"goal {GOAL} windows/s: {'reached' if rates['read_windows'] >= GOAL else 'missed'}")
+    print(", ".join(f"{name} {value:.1f}" for name, value in memory.items()))
+    result = {
+        "windows_per_second": rates,
+        "ratio_to_h5py": {name: value / base for name, value in rates.items()},
+        "goal_windows_per_second": GOAL,
+        "memory": memory,
+        "machine": machine(),
+    }
+    target = Path(__file__).parent / "results" / "data_windows.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"written: {target}")
+
+
+if __name__ == "__main__":
+    main()

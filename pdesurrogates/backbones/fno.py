@@ -1,0 +1,190 @@
+"""Which network mixes all points through their Fourier coefficients? The Fourier neural operator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pdesurrogates.backbones.layers import ChannelMLP, SpectralConv
+
+__all__ = ["FNO"]
+
+
+class FNO(nn.Module):
+    """Fourier neural operator in one, two or three dimensions.
+
+    A channel MLP lifts the state to `width` channels, `depth` blocks follow, a channel MLP
+    projects to the output. One block, with gelu everywhere but in the last block:
+
+        w      = gelu(spectral(v) + W v + b),    spectral(v) = irfft(R rfft(v)) on few wavenumbers
+        v_next = gelu(mlp(w) + g v)              g one number per channel, mlp of mlp_ratio width
+
+    The layer is the one of the neuraloperator library (2.0), its `FNO` with defaults. Wavenumbers
+    -m .. m-1 are kept on every axis but the last, 0 .. m-1 on the last; m is `num_modes`.
+    neuraloperator counts both signs, and its last axis as if it were two-sided:
+
+        n_modes = (a,)        <->  num_modes = (a // 2 + 1,)
+        n_modes = (a, b)      <->  num_modes = (a / 2, b // 2 + 1)
+        n_modes = (a, b, c)   <->  num_modes = (a / 2, b / 2, c // 2 + 1),   a, b even
+
+    so (24, 24) there is (12, 13) here. The original code counts as we do.
+
+    The same weights serve every resolution, odd sizes included; a grid that carries fewer
+    wavenumbers than `num_modes` uses those it has. Without `grid_coordinates` the network commutes
+    with shifts of a periodic grid.
+
+    The network computes in the precision of its parameters, transforms at least in float32, and
+    answers in the precision of the input.
+
+    Warning:
+        Pointwise gelu creates wavenumbers the grid may not carry: the output at another
+        resolution is close, not equal, unless both grids resolve every layer.
+
+    Reference:
+        Fourier Neural Operator for Parametric Partial Differential Equations (Li et al., 2021),
+        Eqs. (2) to (5). https://arxiv.org/abs/2010.08895
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        num_modes: Kept non-negative wavenumbers m per axis, zero included; its length is the
+            number of space axes.
+        width: Channels inside.
+        depth: Number of blocks.
+        lifting_ratio: Hidden channels of lift and projection, in units of `width`.
+        mlp_ratio: Hidden channels of the MLP of a block, in units of `width`.
+        grid_coordinates: Append the coordinates i / N of every axis to the input; needed where
+            the answer depends on the place, and the end of shift equivariance.
+
+    Shape:
+        u: (batch, in_channels, *space) -> (batch, out_channels, *space)
+
+    Raises:
+        ValueError: If an argument is out of range or `u` has another rank or channel count.
+        TypeError: If `u` is not real floating point.
+
+    Example:
+        >>> model = FNO(num_modes=(8, 8), width=16, depth=2)
+        >>> model(torch.zeros(3, 1, 32, 27)).shape
+        torch.Size([3, 1, 32, 27])
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        *,
+        num_modes: Sequence[int] = (16,),
+        width: int = 32,
+        depth: int = 4,
+        lifting_ratio: float = 2.0,
+        mlp_ratio: float = 0.5,
+        grid_coordinates: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.num_modes = (num_modes,) if isinstance(num_modes, int) else tuple(num_modes)
+        self.grid_coordinates = grid_coordinates
+        self._check_arguments(width, depth, lifting_ratio, mlp_ratio)
+
+        dim = len(self.num_modes)
+        hidden = max(1, round(lifting_ratio * width))
+        self.lift = ChannelMLP(in_channels + dim * grid_coordinates, hidden, width)
+        self.blocks = nn.ModuleList(
+            _Block(width, self.num_modes, mlp_ratio, is_last=n == depth - 1) for n in range(depth)
+        )
+        self.project = ChannelMLP(width, hidden, out_channels)
+
+    @property
+    def dim(self) -> int:
+        """Number of space axes."""
+        return len(self.num_modes)
+
+    def forward(self, u: Tensor) -> Tensor:
+        self._check_input(u)
+        v = u.movedim(1, -1).to(self.lift.expand.weight.dtype)
+        if self.grid_coordinates:
+            v = torch.cat((v, _coordinates(v)), dim=-1)
+        v = self.lift(v)
+        for block in self.blocks:
+            v = block(v)
+        return self.project(v).movedim(-1, 1).to(u.dtype).contiguous()
+
+    def extra_repr(self) -> str:
+        return f"num_modes={self.num_modes}, grid_coordinates={self.grid_coordinates}"
+
+    def _check_arguments(
+        self, width: int, depth: int, lifting_ratio: float, mlp_ratio: float
+    ) -> None:
+        if not 1 <= len(self.num_modes) <= 3:
+            raise ValueError(
+                "FNO: `num_modes` must have one entry per space axis, 1 to 3 of them, got "
+                f"{self.num_modes}; e.g. num_modes=(12, 12) in 2D."
+            )
+        counts = {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "width": width,
+            "depth": depth,
+        }
+        counts |= {f"num_modes[{axis}]": m for axis, m in enumerate(self.num_modes)}
+        for name, count in counts.items():
+            if int(count) != count or count < 1:
+                raise ValueError(f"FNO: `{name}` must be an integer of at least 1, got {count}.")
+        for name, ratio in (("lifting_ratio", lifting_ratio), ("mlp_ratio", mlp_ratio)):
+            if not ratio > 0:
+                raise ValueError(f"FNO: `{name}` must be positive, got {ratio}.")
+
+    def _check_input(self, u: Tensor) -> None:
+        if not u.is_floating_point():
+            raise TypeError(
+                f"FNO: `u` must be real floating point, got {u.dtype}; give a complex field as two "
+                "channels, integers as u.float()."
+            )
+        if u.ndim == self.dim + 2 and u.shape[1] == self.in_channels:
+            return
+        axes = ", ".join("xyz"[: self.dim])
+        hint = (
+            f"num_modes={self.num_modes} fixes {self.dim} space axes; add missing batch or "
+            "channel axes with u[None] or u[:, None]"
+            if u.ndim != self.dim + 2
+            else "move the channel axis with u.movedim(-1, 1)"
+            if u.shape[-1] == self.in_channels
+            else f"build the network with in_channels={u.shape[1]}"
+        )
+        raise ValueError(
+            f"FNO: `u` must have shape (batch, channel, {axes}) with {self.in_channels} "
+            f"channel(s), got {tuple(u.shape)}; {hint}."
+        )
+
+
+class _Block(nn.Module):
+    """One Fourier layer and its channel MLP, see `FNO`."""
+
+    def __init__(
+        self, width: int, num_modes: tuple[int, ...], mlp_ratio: float, *, is_last: bool
+    ) -> None:
+        super().__init__()
+        self.is_last = is_last
+        self.spectral = SpectralConv(width, width, num_modes)
+        self.skip = nn.Linear(width, width)
+        self.mlp = ChannelMLP(width, max(1, round(mlp_ratio * width)), width)
+        self.gate = nn.Parameter(torch.ones(width))
+
+    def forward(self, v: Tensor) -> Tensor:
+        w = self.spectral(v, residual=self.skip(v))
+        if not self.is_last:
+            w = F.gelu(w)
+        v = torch.addcmul(self.mlp(w), v, self.gate)
+        return v if self.is_last else F.gelu(v)
+
+
+def _coordinates(v: Tensor) -> Tensor:
+    """Coordinates i / N of every point, (batch, *space, dim), for v (batch, *space, channel)."""
+    axes = [torch.arange(n, dtype=v.dtype, device=v.device) / n for n in v.shape[1:-1]]
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    return points.expand(v.shape[0], *points.shape)

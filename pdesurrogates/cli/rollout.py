@@ -1,0 +1,210 @@
+"""`rollout`: carries the states of a file forward with a surrogate, streamed to HDF5."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pdesurrogates import steppers
+from pdesurrogates.core import StatefulStep
+from pdesurrogates.data import TrajectoryFile, TrajectoryWriter, open_trajectories
+from pdesurrogates.steppers import Stepper, rollout
+from pdesurrogates.surrogates import DerivativeSurrogate, Surrogate, load_surrogate
+
+__all__ = ["parse_stepper", "rollout_file", "run"]
+
+CHUNK_BYTES = 2**26
+
+
+def run(arguments: Namespace) -> None:
+    """Load the surrogate, roll out every trajectory of the file, write the result."""
+    surrogate = load_surrogate(arguments.checkpoint)
+    if arguments.stepper is not None:
+        if not isinstance(surrogate, DerivativeSurrogate):
+            raise ValueError(
+                f"--stepper: {arguments.checkpoint} is a {type(surrogate).__name__}, which has no "
+                "stepper; only derivative surrogates can change it."
+            )
+        surrogate = surrogate.with_stepper(parse_stepper(arguments.stepper))
+    with open_trajectories(arguments.file) as file:
+        rollout_file(
+            surrogate.to(arguments.device).eval(),
+            file,
+            arguments.output,
+            dt=arguments.dt,
+            num_steps=arguments.num_steps,
+            start=arguments.start,
+            save_every=arguments.save_every,
+            batch_size=arguments.batch_size,
+            device=arguments.device,
+            source=weights_fingerprint(arguments.checkpoint),
+            overwrite=arguments.overwrite,
+        )
+    print(f"wrote {arguments.output}")
+
+
+def parse_stepper(text: str) -> Stepper:
+    """`RK4` or, with an order, `AdamsBashforth:2`: a class of `pdesurrogates.steppers`."""
+    name, _, order = text.partition(":")
+    known = [
+        known
+        for known in steppers.__all__
+        if isinstance(getattr(steppers, known), type)
+        and issubclass(getattr(steppers, known), Stepper)
+        and known not in ("Stepper", "ExplicitRungeKutta")
+    ]
+    if name not in known or (order and not order.isdigit()):
+        raise ValueError(
+            f"--stepper: expected one of {', '.join(known)}, with an order as in "
+            f"AdamsBashforth:2 where there is one, got {text!r}."
+        )
+    return getattr(steppers, name)(*([int(order)] if order else []))
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """What identifies a saved surrogate: a hash of all its files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def rollout_file(
+    surrogate: Surrogate,
+    file: TrajectoryFile,
+    output: Path,
+    *,
+    dt: float | None = None,
+    num_steps: int | None = None,
+    start: int = 0,
+    save_every: int = 1,
+    batch_size: int = 64,
+    device: str = "cpu",
+    source: str = "",
+    overwrite: bool = False,
+) -> None:
+    """Roll out from frame `start` of every trajectory and stream the states to `output`.
+
+    After a kill the same call continues with the first batch that is not complete.
+
+    Args:
+        surrogate: The surrogate, on `device`.
+        file: Where the initial states are.
+        output: File in The Well's layout.
+        dt: Step [time]; the trained one when `None`.
+        num_steps: Steps; to the end of the file when `None`.
+        start: Frame to start from, negative counts from the end.
+        save_every: Steps per saved state.
+        batch_size: Trajectories at a time.
+        device: Where the surrogate is.
+        source: Identity of the weights; a partial output of others is refused.
+        overwrite: Replace an existing output.
+    """
+    first = range(file.num_times)[start] if -file.num_times <= start < file.num_times else None
+    if first is None:
+        raise ValueError(
+            f"rollout: `start` must be a frame of {file.name}, which has {file.num_times}, got "
+            f"{start}."
+        )
+    dt = surrogate.dt if dt is None else dt
+    origin = file.times[..., first : first + 1].double()
+    if num_steps is None:
+        num_steps = math.floor(float((file.times[..., -1:] - origin).min()) / dt + 1e-6)
+    if num_steps < save_every:
+        raise ValueError(
+            f"rollout: no state to save after frame {first} of {file.name} with dt = {dt:g}, "
+            f"{num_steps} steps and one state per {save_every}; give `--num-steps` to go beyond "
+            "the end of the file."
+        )
+    times = origin + dt * torch.arange(num_steps // save_every * save_every + 1).double()
+    names = surrogate.parameter_names
+    with TrajectoryWriter(
+        output,
+        fields=file.fields,
+        grid=file.grid,
+        times=times[..., ::save_every],
+        num_trajectories=file.num_trajectories,
+        parameters=file.parameters,
+        attributes={
+            "source": file.name,
+            "surrogate": type(surrogate).__name__,
+            "weights": source,
+            "calls_per_time": surrogate.num_evaluations / dt,
+            "num_parameters": count_parameters(surrogate),
+        },
+        dtype=str(file.dtype).removeprefix("torch."),
+        fingerprint=f"{source} {getattr(surrogate, 'stepper', '')} {dt} {first} {save_every}",
+        overwrite=overwrite,
+    ) as writer:
+        batches = range(0, file.num_trajectories, batch_size)
+        steps = times.shape[-1] - 1
+        with tqdm(total=len(batches) * steps, unit="step", desc=output.stem) as bar:
+            for low in batches:
+                rows = range(low, min(low + batch_size, file.num_trajectories))
+                if writer.completed.issuperset(rows):
+                    bar.update(steps)
+                    continue
+                u0 = file.read_windows(rows, [first] * len(rows), 1)[:, 0].to(device)
+                values = [file.parameters[name][list(rows)] for name in names]
+                parameters = torch.stack(values, dim=1).to(device) if names else None
+                step = _Continued(surrogate.bind(parameters))
+                row_times = times if times.ndim == 1 else times[list(rows)]
+                _stream(step, u0, row_times, writer, low, save_every, bar)
+        writer.finish()
+
+
+def count_parameters(surrogate: Surrogate) -> int:
+    """Trainable numbers, a complex one counted as two."""
+    return sum(
+        weight.numel() * (2 if weight.is_complex() else 1) for weight in surrogate.parameters()
+    )
+
+
+class _Continued:
+    """A step whose carried state survives from one `rollout` to the next."""
+
+    def __init__(self, step: StatefulStep) -> None:
+        self.step = step
+        self.state: object = None
+
+    def initial_state(self, t: float | Tensor, u0: Tensor) -> object:
+        if self.state is None:
+            self.state = self.step.initial_state(t, u0)
+        return self.state
+
+    def __call__(self, t: float | Tensor, state: object, dt: float | Tensor) -> object:
+        self.state = self.step(t, state, dt)
+        return self.state
+
+    def observe(self, state: object) -> Tensor:
+        return self.step.observe(state)
+
+
+@torch.no_grad()
+def _stream(
+    step: _Continued,
+    u: Tensor,
+    times: Tensor,
+    writer: TrajectoryWriter,
+    row: int,
+    save_every: int,
+    bar: tqdm,
+) -> None:
+    """Roll out one batch in stretches that fit into memory, each written when it is done."""
+    writer.write(row, u[:, None], first_time=0)
+    last = times.shape[-1] - 1
+    frames = max(1, CHUNK_BYTES // (u.numel() * u.element_size()))
+    stretch = max(save_every, frames // save_every * save_every)
+    for begin in range(0, last, stretch):
+        end = min(begin + stretch, last)
+        states = rollout(step, u, times[..., begin : end + 1])
+        u = states[:, -1]
+        writer.write(row, states[:, save_every::save_every], first_time=begin // save_every + 1)
+        bar.update(end - begin)

@@ -1,0 +1,256 @@
+"""The empty HDF5 file in The Well layout that a writer fills."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdesurrogates.core import FieldSpec, Grid
+from pdesurrogates.data.the_well import EXACT_GROUP
+
+__all__ = ["Located", "Target", "build_skeleton"]
+
+_RESERVED = (
+    "dataset_name",
+    "grid_type",
+    "n_spatial_dims",
+    "n_trajectories",
+    "simulation_parameters",
+)
+_LONGEST_ATTRIBUTE = 60_000
+_AXES = ("x", "y", "z")
+
+
+@dataclass(frozen=True)
+class Located:
+    """A data set of the skeleton: its channels and the byte at which its numbers start."""
+
+    key: str
+    channels: slice
+    rank: int
+    offset: int
+    frame_bytes: int
+
+    def values(self, states: Tensor, dtype: str) -> np.ndarray:
+        """The channels of `states` as they lie on disk, components last."""
+        own = states[:, :, self.channels]
+        own = own[:, :, 0] if self.rank == 0 else own.movedim(2, -1)
+        return own.numpy().astype("<f4" if dtype == "float32" else "<f8")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Everything about a file but its states.
+
+    Args:
+        fields: Channels.
+        grid: Grid.
+        times: (time,) or (trajectory, time), float64.
+        num_trajectories: Number of trajectories.
+        parameters: float64 arrays, 0-d where constant, else (trajectory,).
+        attributes: Further root attributes.
+        name: `dataset_name`.
+        dtype: "float32" or "float64".
+    """
+
+    fields: FieldSpec
+    grid: Grid
+    times: Tensor
+    num_trajectories: int
+    parameters: Mapping[str, np.ndarray]
+    attributes: Mapping[str, str | int | float | bool]
+    name: str
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "float64"):
+            raise ValueError(
+                f"TrajectoryWriter: dtype must be 'float32' or 'float64', got {self.dtype!r}."
+            )
+        if self.times.ndim == 2 and self.times.shape[0] != self.num_trajectories:
+            raise ValueError(
+                f"TrajectoryWriter: `times` must have shape (time,) or ({self.num_trajectories}, "
+                f"time), got {tuple(self.times.shape)}."
+            )
+        taken = {*_RESERVED, *self.parameters}
+        for key, value in self.attributes.items():
+            if key in taken:
+                raise ValueError(
+                    f"TrajectoryWriter: attribute {key!r} is reserved by The Well layout or is "
+                    f"the name of a parameter; choose another name."
+                )
+            if not isinstance(value, str | int | float | bool):
+                raise ValueError(
+                    f"TrajectoryWriter: attribute {key!r} must be text or a number, got "
+                    f"{type(value).__name__}; store json.dumps(value)."
+                )
+            if len(str(value).encode()) > _LONGEST_ATTRIBUTE:
+                raise ValueError(
+                    f"TrajectoryWriter: attribute {key!r} has {len(str(value).encode())} bytes, "
+                    f"HDF5 allows {_LONGEST_ATTRIBUTE}; shorten it."
+                )
+
+    def description(self) -> dict[str, object]:
+        """Every argument in a form that can be compared and shown."""
+        times = self.times.numpy()
+        return {
+            "fields": list(self.fields.names),
+            "units": list(self.fields.units or ()),
+            "grid": repr(self.grid),
+            "times": f"{times.shape[-1]} from {times.flat[0]!r} to {times.flat[-1]!r}, "
+            f"sha256 {_digest(times)}",
+            "num_trajectories": self.num_trajectories,
+            "parameters": {
+                name: float(row) if row.ndim == 0 else f"sha256 {_digest(row)}"
+                for name, row in self.parameters.items()
+            },
+            "attributes": dict(self.attributes),
+            "name": self.name,
+            "dtype": self.dtype,
+        }
+
+    def datasets(self) -> Iterator[tuple[str, slice, int]]:
+        """Key, channels and rank of each field: vectors where all components are there."""
+        names, dims = self.fields.names, _AXES[: self.grid.dim]
+        channel = 0
+        while channel < len(names):
+            stem, _, suffix = names[channel].rpartition("_")
+            group = names[channel : channel + len(dims)]
+            if stem and suffix == "x" and group == tuple(f"{stem}_{dim}" for dim in dims):
+                yield f"t1_fields/{stem}", slice(channel, channel + len(dims)), 1
+                channel += len(dims)
+            else:
+                yield f"t0_fields/{names[channel]}", slice(channel, channel + 1), 0
+                channel += 1
+
+    def located(self, path: Path) -> list[Located]:
+        """The data sets with their byte offsets in the skeleton at `path`."""
+        itemsize = 4 if self.dtype == "float32" else 8
+        with h5py.File(path, "r", locking=False) as file:
+            return [
+                Located(
+                    key,
+                    channels,
+                    rank,
+                    file[key].id.get_offset(),
+                    math.prod(self.grid.shape) * self.grid.dim**rank * itemsize,
+                )
+                for key, channels, rank in self.datasets()
+            ]
+
+
+def build_skeleton(path: Path, target: Target) -> None:
+    """Create the file with all its metadata and with room, but no values, for the states."""
+    dims = list(_AXES[: target.grid.dim])
+    with h5py.File(path, "w", track_order=False) as file:
+        _root(file, target)
+        _dimensions(file, target, dims)
+        _boundary_conditions(file, target.grid, dims)
+        _scalars(file, target)
+        _exact(file, target)
+        listed: dict[str, list[str]] = {f"t{rank}_fields": [] for rank in range(3)}
+        for group in listed:
+            file.create_group(group)
+        for key, _, rank in target.datasets():
+            _reserve(file, key, rank, target)
+            listed[key.split("/")[0]].append(key.split("/", 1)[1])
+        for group, names in listed.items():
+            _names(file[group], "field_names", names)
+
+
+def _root(file: h5py.File, target: Target) -> None:
+    file.attrs["dataset_name"] = target.name
+    file.attrs["grid_type"] = "cartesian"
+    file.attrs["n_spatial_dims"] = target.grid.dim
+    file.attrs["n_trajectories"] = target.num_trajectories
+    constant = [name for name, row in target.parameters.items() if row.ndim == 0]
+    _names(file, "simulation_parameters", constant)
+    for name in constant:
+        file.attrs[name] = float(target.parameters[name])
+    for key, value in target.attributes.items():
+        file.attrs[key] = value
+
+
+def _dimensions(file: h5py.File, target: Target, dims: list[str]) -> None:
+    group = file.create_group("dimensions")
+    _names(group, "spatial_dims", dims)
+    time = group.create_dataset("time", data=target.times.numpy().astype("<f4"))
+    time.attrs["sample_varying"] = target.times.ndim == 2
+    time.attrs["time_varying"] = True
+    for dim, values in zip(dims, target.grid.axes(dtype=torch.float64), strict=True):
+        axis = group.create_dataset(dim, data=values.numpy().astype("<f4"))
+        axis.attrs["sample_varying"] = False
+        axis.attrs["time_varying"] = False
+
+
+def _boundary_conditions(file: h5py.File, grid: Grid, dims: list[str]) -> None:
+    """Periodic axes only: what happens at other ends is not known here."""
+    conditions = file.create_group("boundary_conditions")
+    for dim, n, periodic in zip(dims, grid.shape, grid.is_periodic, strict=True):
+        if not periodic:
+            continue
+        group = conditions.create_group(f"{dim}_periodic")
+        _names(group, "associated_dims", [dim])
+        _names(group, "associated_fields", [])
+        group.attrs["bc_type"] = "periodic"
+        group.attrs["sample_varying"] = False
+        group.attrs["time_varying"] = False
+        mask = np.zeros(n, dtype=bool)
+        mask[[0, -1]] = True
+        group.create_dataset("mask", data=mask)
+
+
+def _scalars(file: h5py.File, target: Target) -> None:
+    group = file.create_group("scalars")
+    _names(group, "field_names", list(target.parameters))
+    for name, row in target.parameters.items():
+        dataset = group.create_dataset(name, data=row.astype("<f4"))
+        dataset.attrs["sample_varying"] = row.ndim == 1
+        dataset.attrs["time_varying"] = False
+
+
+def _exact(file: h5py.File, target: Target) -> None:
+    group = file.create_group(EXACT_GROUP)
+    _names(group, "field_names", list(target.fields.names))
+    _names(group, "units", list(target.fields.units or ()))
+    group.attrs["extent"] = target.grid.extent
+    group.attrs["origin"] = target.grid.origin
+    group.attrs["periodic"] = target.grid.is_periodic
+    group.create_dataset("time", data=target.times.numpy().astype("<f8"))
+    parameters = group.create_group("parameters")
+    for name, row in target.parameters.items():
+        values = np.broadcast_to(row, (target.num_trajectories,))
+        parameters.create_dataset(name, data=values.astype("<f8"))
+
+
+def _reserve(file: h5py.File, key: str, rank: int, target: Target) -> None:
+    """A contiguous data set whose bytes exist from the start and are never touched by HDF5."""
+    shape = (target.num_trajectories, target.times.shape[-1], *target.grid.shape)
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.CONTIGUOUS)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plist.set_obj_track_times(False)
+    stored = h5py.h5t.IEEE_F32LE if target.dtype == "float32" else h5py.h5t.IEEE_F64LE
+    space = h5py.h5s.create_simple((*shape, *[target.grid.dim] * rank))
+    h5py.h5d.create(file.id, key.encode(), stored, space, dcpl=plist)
+    dataset = file[key]
+    dataset.attrs["dim_varying"] = [True] * target.grid.dim
+    dataset.attrs["sample_varying"] = True
+    dataset.attrs["time_varying"] = True
+
+
+def _names(owner: h5py.Group | h5py.File, key: str, names: list[str]) -> None:
+    owner.attrs.create(key, names, shape=(len(names),), dtype=h5py.string_dtype())
+
+
+def _digest(values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]

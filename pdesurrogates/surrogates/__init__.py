@@ -1,0 +1,20 @@
+"""What does the network predict? The next state, the change, the derivative, or what is unknown."""
+
+from pdesurrogates.surrogates.base import MapSurrogate, Surrogate, same_box
+from pdesurrogates.surrogates.checkpoint import load_surrogate, save_surrogate
+from pdesurrogates.surrogates.derivative import DerivativeSurrogate
+from pdesurrogates.surrogates.hybrid import HybridSurrogate
+from pdesurrogates.surrogates.residual import ResidualSurrogate
+from pdesurrogates.surrogates.state import StateSurrogate
+
+__all__ = [
+    "DerivativeSurrogate",
+    "HybridSurrogate",
+    "MapSurrogate",
+    "ResidualSurrogate",
+    "StateSurrogate",
+    "Surrogate",
+    "load_surrogate",
+    "same_box",
+    "save_surrogate",
+]

@@ -1,0 +1,394 @@
+"""What every surrogate has: a network, statistics, a trained step, and the way to step with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pdesurrogates.core import FieldSpec, Grid, StatefulStep, check_state
+from pdesurrogates.data import Normalizer
+
+if TYPE_CHECKING:
+    from pdesurrogates.data import TrajectoryFile, TrajectoryWindows
+
+__all__ = ["MapSurrogate", "Surrogate", "same_box"]
+
+DT_TOLERANCE = 1e-6
+_FLOAT32_ROUNDING = 2.0**-23
+
+
+@dataclass(frozen=True)
+class _Carried:
+    """What `rollout` carries for a surrogate: the bound step and the state that step keeps."""
+
+    step: StatefulStep
+    state: object
+
+
+@dataclass(frozen=True)
+class _CheckedStep:
+    """A bound step that refuses wrong states at the start and wrong step sizes on the way."""
+
+    surrogate: Surrogate
+    step: StatefulStep
+
+    def initial_state(self, t: float | Tensor, u0: Tensor) -> object:
+        self.surrogate.check_input(u0)
+        return self.step.initial_state(t, u0)
+
+    def __call__(self, t: float | Tensor, state: object, dt: float | Tensor) -> object:
+        self.surrogate.check_dt(dt, t)
+        return self.step(t, state, dt)
+
+    def observe(self, state: object) -> Tensor:
+        return self.step.observe(state)
+
+
+def same_box(a: Grid, b: Grid) -> bool:
+    """Whether two grids cover boxes of equal size and periodicity, at any resolution.
+
+    Extents from files may carry float32 rounding.
+    """
+    return a.is_periodic == b.is_periodic and all(
+        math.isclose(own, other, rel_tol=1e-5)
+        for own, other in zip(a.extent, b.extent, strict=True)
+    )
+
+
+class Surrogate(nn.Module):
+    """A network that carries a state over one time step; base of all surrogates.
+
+    A surrogate is a one-step map, `surrogate(t, u, dt) -> u_next`, and can be given to `rollout`
+    as it is. The network N sees and predicts standardised quantities,
+
+        z = (u - mean_u) / std_u,    y = mean_y + std_y N(z, c),    c = standardised parameters,
+
+    where y is what the subclass predicts (next state, change, derivative). The statistics come
+    from the training split (`fit_normalizers`) and are saved with the weights. PDE parameters
+    enter N as constant channels after those of the state.
+
+    Args:
+        backbone: Maps (batch, channel + parameter, *space) to (batch, channel, *space).
+        dt: Time step of the training data [time unit of the data].
+        fields: Names and units of the channels; training takes them from the data when `None`.
+        grid: Grid of the training data; training takes it from the data when `None`. Other
+            resolutions of the same box are accepted at inference.
+        parameter_names: The PDE parameters that N sees; `bind(parameters=...)` gives their values.
+
+    Shape:
+        u: (batch, channel, *space) -> (batch, channel, *space)
+    """
+
+    num_evaluations = 1
+    """Network calls per step."""
+
+    target_order: int | None = None
+    """Order of the finite-difference derivative that the target needs; `None` if it needs none."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        dt: float,
+        *,
+        fields: FieldSpec | None = None,
+        grid: Grid | None = None,
+        parameter_names: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        if not dt > 0:
+            raise ValueError(f"{type(self).__name__}: `dt` must be positive, got {dt}.")
+        self.backbone = backbone
+        self.dt = float(dt)
+        self.fields = fields
+        self.grid = grid
+        self.parameter_names = tuple(parameter_names)
+        self._check_backbone()
+        self.state_normalizer = Normalizer.identity(self.num_channels)
+        self.target_normalizer = Normalizer.identity(self.num_channels)
+        self.parameter_normalizer = Normalizer.identity(max(1, len(self.parameter_names)))
+        self.trained_dt = (self.dt, self.dt)
+        self.is_fitted = False
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the state."""
+        if self.fields is not None:
+            return self.fields.num_channels
+        return int(getattr(self.backbone, "out_channels", 1))
+
+    def _check_backbone(self) -> None:
+        expected = {
+            "in_channels": self.num_channels + len(self.parameter_names),
+            "out_channels": self.num_channels,
+        }
+        for name, number in expected.items():
+            came = getattr(self.backbone, name, number)
+            if came != number:
+                raise ValueError(
+                    f"{type(self).__name__}: the backbone must have {name}={number} for "
+                    f"{self.num_channels} state channel(s) and {len(self.parameter_names)} "
+                    f"parameter(s), got {name}={came}; build the backbone with {name}={number}."
+                )
+
+    # --- stepping ---------------------------------------------------------------------------
+
+    def forward(self, t: float | Tensor, state: Tensor | _Carried, dt: float | Tensor) -> object:
+        """One step: u -> u_next, or the state made by `initial_state` -> its successor."""
+        if isinstance(state, _Carried):
+            return _Carried(state.step, state.step(t, state.state, dt))
+        step = self.bind()
+        return step.observe(step(t, step.initial_state(t, state), dt))
+
+    def initial_state(self, t: float | Tensor, u0: Tensor) -> _Carried:
+        """What `rollout` carries: the step bound without parameters, and its own state."""
+        step = self.bind()
+        return _Carried(step, step.initial_state(t, u0))
+
+    def observe(self, state: _Carried) -> Tensor:
+        """The field in a carried state, (batch, channel, *space)."""
+        return state.step.observe(state.state)
+
+    def bind(self, parameters: Tensor | None = None) -> StatefulStep:
+        """A step with the PDE parameters fixed, for `rollout`.
+
+        Args:
+            parameters: Values of `parameter_names`, (batch, parameter); `None` if there are none.
+        """
+        return _CheckedStep(self, self._step(self._condition(parameters)))
+
+    def _step(self, conditioning: Tensor | None) -> StatefulStep:
+        """The unchecked step; each subclass says how the prediction advances the state."""
+        raise NotImplementedError
+
+    def _condition(self, parameters: Tensor | None) -> Tensor | None:
+        """Standardised parameters (batch, parameter), or `None` for a surrogate without."""
+        names = self.parameter_names
+        where = type(self).__name__
+        if not names:
+            if parameters is not None and parameters.shape[-1] > 0:
+                raise ValueError(
+                    f"{where}: this surrogate has no parameters, got values of shape "
+                    f"{tuple(parameters.shape)}; build it with `parameter_names` and train it."
+                )
+            return None
+        if parameters is None:
+            raise ValueError(
+                f"{where}: this surrogate needs the parameters {names}, got none; step with "
+                "surrogate.bind(parameters=values), values of shape (batch, parameter)."
+            )
+        if parameters.ndim != 2 or parameters.shape[1] != len(names):
+            raise ValueError(
+                f"{where}: `parameters` must have shape (batch, {len(names)}) for {names}, got "
+                f"{tuple(parameters.shape)}."
+            )
+        return self.parameter_normalizer.normalize(parameters)
+
+    def predict(self, u: Tensor, conditioning: Tensor | None = None) -> Tensor:
+        """The physical prediction mean_y + std_y N((u - mean_u) / std_u, c), dtype of `u`."""
+        return self.target_normalizer.denormalize(self._network(u, conditioning).to(u.dtype))
+
+    def _network(self, u: Tensor, conditioning: Tensor | None) -> Tensor:
+        """N of a physical state: standardised output, in the dtype of the weights."""
+        z = self.state_normalizer.normalize(u).to(self._dtype)
+        if conditioning is not None:
+            channels = conditioning.to(z).reshape(*conditioning.shape, *(1,) * (z.ndim - 2))
+            z = torch.cat([z, channels.expand(*conditioning.shape, *z.shape[2:])], dim=1)
+        return self.backbone(z)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        weight = next(self.backbone.parameters(), None)
+        return torch.get_default_dtype() if weight is None else weight.dtype
+
+    # --- checks -----------------------------------------------------------------------------
+
+    def check_input(self, u: Tensor) -> None:
+        """Refuse a state of another rank or channel count; another resolution is allowed."""
+        check_state(u, self.num_channels, None, where=type(self).__name__)
+        if self.grid is not None and u.ndim != 2 + self.grid.dim:
+            raise ValueError(
+                f"{type(self).__name__}: `u` must have shape (batch, channel, *space) with "
+                f"{self.grid.dim} space axes, got {tuple(u.shape)}; this surrogate was made for "
+                f"the grid {self.grid.shape}."
+            )
+
+    def check_dt(self, dt: float | Tensor, t: float | Tensor = 0.0) -> None:
+        """Refuse, or warn of, a step size that the network does not know.
+
+        Steps within a relative 1e-6 of the trained ones pass, and so do differences of times
+        around t that were stored in float32. Tensors off the CPU pass unread.
+        """
+        raise NotImplementedError
+
+    def _deviates(self, dt: float | Tensor, t: float | Tensor) -> bool:
+        """Whether a step lies outside the trained range."""
+        if isinstance(dt, Tensor):
+            if dt.device.type != "cpu":
+                return False
+            low_dt, high_dt = (float(value) for value in dt.aminmax())
+        else:
+            low_dt = high_dt = dt
+        rounding = 0.0 if isinstance(t, Tensor) else _FLOAT32_ROUNDING * abs(t)
+        low, high = self.trained_dt
+        return (
+            low_dt < low * (1 - DT_TOLERANCE) - rounding
+            or high_dt > high * (1 + DT_TOLERANCE) + rounding
+        )
+
+    # --- what training needs ----------------------------------------------------------------
+
+    def target(self, batch: dict[str, Tensor]) -> Tensor:
+        """What N is asked for, in physical units and float64: (batch, channel, *space)."""
+        raise NotImplementedError
+
+    def standardized_target(self, batch: dict[str, Tensor]) -> Tensor:
+        """`target` standardised, in the dtype of the weights."""
+        return self.target_normalizer.normalize(self.target(batch)).to(self._dtype)
+
+    def standardized_prediction(self, batch: dict[str, Tensor]) -> Tensor:
+        """N for a batch of windows; `batch["input"]`, where present, replaces the last frame."""
+        u = batch["input"] if "input" in batch else batch["history"][:, -1]
+        parameters = batch["parameters"] if self.parameter_names else None
+        return self._network(u, self._condition(parameters))
+
+    def step_of(self, batch: dict[str, Tensor]) -> float | Tensor:
+        """The step of a batch of windows: one number if all training data share it."""
+        low, high = self.trained_dt
+        return self.dt if high <= low * (1 + DT_TOLERANCE) else batch["dt"]
+
+    def fit_normalizers(self, windows: TrajectoryWindows, *, batch_size: int = 256) -> None:
+        """Measure mean and deviation of states, targets and parameters, and the range of dt.
+
+        Args:
+            windows: Windows of the training split only.
+            batch_size: Windows read at a time.
+
+        Raises:
+            ValueError: If the data hold NaN or Inf, or other fields or steps than the surrogate.
+        """
+        self.check_trajectories(windows.file)
+        self.fields, self.grid = windows.file.fields, windows.file.grid
+        steps: list[float] = []
+        statistics = Normalizer.fit(self._states_and_targets(windows, batch_size, steps))
+        n = self.num_channels
+        for normalizer, part in (
+            (self.state_normalizer, slice(None, n)),
+            (self.target_normalizer, slice(n, None)),
+        ):
+            normalizer.mean.copy_(statistics.mean[part])
+            normalizer.std.copy_(statistics.std[part])
+        if self.parameter_names:
+            values = torch.stack(
+                [windows.file.parameters[name] for name in self.parameter_names], dim=1
+            )
+            statistics = Normalizer.fit([values])
+            self.parameter_normalizer.mean.copy_(statistics.mean)
+            self.parameter_normalizer.std.copy_(statistics.std)
+        self.trained_dt = self._range_of(steps)
+        self.is_fitted = True
+
+    def check_trajectories(self, file: TrajectoryFile) -> None:
+        """Refuse data with other fields, another box or without the parameters N needs.
+
+        Another resolution of the same box passes.
+
+        Raises:
+            ValueError: Naming what differs.
+        """
+        where = type(self).__name__
+        own = None if self.fields is None else self.fields.names
+        if own is not None and own != file.fields.names or (
+            own is None and file.fields.num_channels != self.num_channels
+        ):
+            raise ValueError(
+                f"{where}: the data must have the fields of the surrogate, "
+                f"{own or f'{self.num_channels} channel(s)'}, got {file.fields.names} in "
+                f"{file.name}; build the surrogate with `fields` and a backbone that fit the data."
+            )
+        if self.grid is not None and not same_box(self.grid, file.grid):
+            raise ValueError(
+                f"{where}: the surrogate was made for {self.grid}, the data in {file.name} are on "
+                f"{file.grid}; use data on the same box, or train a surrogate on these."
+            )
+        missing = [name for name in self.parameter_names if name not in file.parameters]
+        if missing:
+            raise ValueError(
+                f"{where}: the data must hold the parameters {self.parameter_names}, {missing} "
+                f"not found in {file.name}, which has {tuple(file.parameters)}."
+            )
+
+    def _range_of(self, steps: Sequence[float]) -> tuple[float, float]:
+        """Smallest and largest step of the data; `dt` must lie in between."""
+        low, high = min(steps), max(steps)
+        if not low * (1 - DT_TOLERANCE) <= self.dt <= high * (1 + DT_TOLERANCE):
+            raise ValueError(
+                f"{type(self).__name__}: the surrogate has dt = {self.dt:g}, but the steps of the "
+                f"training data are {low:g} to {high:g}; build it with dt={low:g}, or choose "
+                "`stride` so that stride times the file's step is `dt`."
+            )
+        return low, high
+
+    def _states_and_targets(
+        self, windows: TrajectoryWindows, batch_size: int, steps: list[float]
+    ) -> Iterator[Tensor]:
+        for start in range(0, len(windows), batch_size):
+            indices = list(range(start, min(start + batch_size, len(windows))))
+            batch = windows.__getitems__(indices)
+            target = self.target(batch)
+            steps.extend((float(batch["dt"].min()), float(batch["dt"].max())))
+            yield torch.cat([batch["history"][:, -1].to(target), target], dim=1)
+
+
+class MapSurrogate(Surrogate):
+    """A surrogate that knows one step size only: next state and residual prediction."""
+
+    def predict_next(self, u: Tensor, conditioning: Tensor | None = None) -> Tensor:
+        """u -> u at t + dt, unchecked."""
+        raise NotImplementedError
+
+    def _range_of(self, steps: Sequence[float]) -> tuple[float, float]:
+        low, high = super()._range_of(steps)
+        if high > low * (1 + DT_TOLERANCE):
+            raise ValueError(
+                f"{type(self).__name__}: all training data must have one step, got steps from "
+                f"{low:g} to {high:g}; train a DerivativeSurrogate, which accepts any."
+            )
+        return low, high
+
+    def _step(self, conditioning: Tensor | None) -> StatefulStep:
+        return _MapStep(self, conditioning)
+
+    def check_dt(self, dt: float | Tensor, t: float | Tensor = 0.0) -> None:
+        """Refuse every step but the trained one.
+
+        Raises:
+            ValueError: Naming the trained step.
+        """
+        if self._deviates(dt, t):
+            raise ValueError(
+                f"{type(self).__name__}: this surrogate knows only the step it was trained with, "
+                f"dt = {self.dt:g}, got {dt}; ask for times that are {self.dt:g} apart, or train "
+                "a DerivativeSurrogate, which accepts any step."
+            )
+
+
+@dataclass(frozen=True)
+class _MapStep:
+    """A memoryless map u -> u_next as a `StatefulStep`."""
+
+    surrogate: MapSurrogate
+    conditioning: Tensor | None
+
+    def initial_state(self, t: float | Tensor, u0: Tensor) -> Tensor:
+        return u0
+
+    def __call__(self, t: float | Tensor, state: Tensor, dt: float | Tensor) -> Tensor:
+        return self.surrogate.predict_next(state, self.conditioning)
+
+    def observe(self, state: Tensor) -> Tensor:
+        return state

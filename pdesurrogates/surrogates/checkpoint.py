@@ -1,0 +1,249 @@
+"""A surrogate as a folder: config.yaml and weights.safetensors, nothing that executes."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from pdesurrogates.surrogates.base import Surrogate
+
+__all__ = ["load_surrogate", "save_surrogate"]
+
+CONFIG = "config.yaml"
+WEIGHTS = "weights.safetensors"
+FORMAT = 1
+_KEYS = {"format", "package_version", "surrogate", "trained_dt", "is_fitted", "training"}
+
+
+def save_surrogate(
+    model: Surrogate, folder: str | Path, *, training: Mapping[str, float] | None = None
+) -> Path:
+    """Save a surrogate as a folder that `load_surrogate` reads without the training code.
+
+        config.yaml           class paths and constructor arguments, nested; dt, fields, grid,
+                              package version
+        weights.safetensors   network weights and normaliser statistics
+
+    The folder appears whole or not at all: it is written beside its place and renamed. An
+    earlier surrogate in its place is replaced, anything else is left alone with an error.
+
+    Args:
+        model: The surrogate. Every constructor argument of it and of its parts must be kept as an
+            attribute of the same name and be plain (numbers, strings, sequences, dataclasses,
+            modules).
+        folder: Where to save.
+        training: Facts to keep, e.g. {"seconds": 120.0, "updates": 5000}.
+
+    Raises:
+        TypeError: If an argument cannot be written.
+        FileExistsError: If `folder` holds something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / CONFIG).is_file() and (
+        not folder.is_dir() or any(folder.iterdir())
+    ):
+        raise FileExistsError(
+            f"save_surrogate: {folder} exists and is not a saved surrogate (no {CONFIG}); choose "
+            "another folder."
+        )
+    config = {
+        "format": FORMAT,
+        "package_version": _package_version(),
+        "surrogate": _describe(model, type(model).__name__),
+        "trained_dt": list(model.trained_dt),
+        "is_fitted": model.is_fitted,
+        "training": dict(training or {}),
+    }
+    text = yaml.safe_dump(config, sort_keys=False)
+    weights = {name: value.detach().cpu().contiguous() for name, value in _tensors(model).items()}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        fresh = Path(temporary) / "new"
+        fresh.mkdir()
+        (fresh / WEIGHTS).write_bytes(save(weights))
+        (fresh / CONFIG).write_text(text)
+        if folder.exists():
+            os.replace(folder, Path(temporary) / "old")
+        os.replace(fresh, folder)
+    return folder
+
+
+def load_surrogate(folder: str | Path) -> Surrogate:
+    """Rebuild a surrogate from a folder written by `save_surrogate`.
+
+    Nothing is unpickled. Class paths in the file must lead to surrogates, network modules,
+    steppers, equations or plain dataclasses; importing those modules is the only code that runs.
+    The surrogate comes back on the CPU in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If the folder or one of its files is missing.
+        ValueError: If a file is damaged, foreign or does not fit the others; names file and cause.
+    """
+    folder = Path(folder)
+    for path in (folder / CONFIG, folder / WEIGHTS):
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"load_surrogate: {path} is missing; a saved surrogate is a folder with {CONFIG} "
+                f"and {WEIGHTS}, written by save_surrogate."
+            )
+    config = _read_config(folder / CONFIG)
+    model = _build(config["surrogate"], "surrogate", folder / CONFIG)
+    if not isinstance(model, Surrogate):
+        raise _damaged(folder / CONFIG, f"`surrogate` must be a Surrogate, got {type(model)}")
+    _load_weights(model, folder / WEIGHTS)
+    model.trained_dt = tuple(float(value) for value in config["trained_dt"])
+    model.is_fitted = bool(config["is_fitted"])
+    return model.eval()
+
+
+def _package_version() -> str:
+    try:
+        return metadata.version("pdesurrogates")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.state_dict())
+
+
+def _damaged(path: Path, cause: str) -> ValueError:
+    return ValueError(f"load_surrogate: {path}: {cause}; save the surrogate again.")
+
+
+# --- objects to plain values ----------------------------------------------------------------
+
+
+def _describe(value: object, where: str) -> object:
+    """A plain value for YAML: numbers, strings and sequences as they are, objects as a class."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_describe(entry, f"{where}[{n}]") for n, entry in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {str(key): _describe(entry, f"{where}.{key}") for key, entry in value.items()}
+    if isinstance(value, Tensor) or inspect.isclass(value) or inspect.isroutine(value):
+        raise TypeError(
+            f"save_surrogate: {where} must be plain (number, string, sequence, dataclass or "
+            f"module), got {type(value).__name__}; give the class plain arguments."
+        )
+    return _describe_object(value, where)
+
+
+def _describe_object(value: object, where: str) -> dict[str, object]:
+    cls = type(value)
+    if "<locals>" in cls.__qualname__ or cls.__module__ == "__main__":
+        raise TypeError(
+            f"save_surrogate: {where} is of class {cls.__qualname__} in {cls.__module__}, which "
+            "cannot be imported again; define the class in a module of its own."
+        )
+    arguments = {}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if not hasattr(value, name):
+            raise TypeError(
+                f"save_surrogate: {where}: {cls.__name__} does not keep its constructor argument "
+                f"`{name}`; write `self.{name} = {name}` in its __init__."
+            )
+        arguments[name] = _describe(getattr(value, name), f"{where}.{name}")
+    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
+
+
+# --- plain values to objects ----------------------------------------------------------------
+
+
+def _read_config(path: Path) -> dict:
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _damaged(path, f"not readable as YAML ({error})") from error
+    if not isinstance(config, dict) or "surrogate" not in config:
+        raise _damaged(path, "not the description of a surrogate (no key `surrogate`)")
+    if config.get("format") != FORMAT:
+        raise _damaged(path, f"`format` must be {FORMAT}, got {config.get('format')}")
+    unknown, missing = sorted(set(config) - _KEYS), sorted(_KEYS - set(config))
+    if unknown or missing:
+        raise _damaged(path, f"unknown keys {unknown}, missing keys {missing}")
+    return config
+
+
+def _build(spec: object, where: str, path: Path) -> object:
+    """The object described by `spec`, the inverse of `_describe`."""
+    if isinstance(spec, list):
+        return tuple(_build(entry, f"{where}[{n}]", path) for n, entry in enumerate(spec))
+    if not isinstance(spec, dict):
+        return spec
+    if set(spec) != {"class_path", "init_args"} or not isinstance(spec["init_args"], dict):
+        if "class_path" in spec or "init_args" in spec:
+            raise _damaged(
+                path, f"{where} must have the keys class_path and init_args, got {sorted(spec)}"
+            )
+        return {key: _build(entry, f"{where}.{key}", path) for key, entry in spec.items()}
+    cls = _import_class(spec["class_path"], where, path)
+    known = inspect.signature(cls).parameters
+    unknown = sorted(set(spec["init_args"]) - set(known))
+    if unknown:
+        raise _damaged(
+            path, f"{where}: {cls.__name__} has no argument {unknown}, only {list(known)}"
+        )
+    arguments = {
+        name: _build(entry, f"{where}.{name}", path) for name, entry in spec["init_args"].items()
+    }
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, f"{where}: {cls.__name__} cannot be built ({error})") from error
+
+
+def _import_class(class_path: object, where: str, path: Path) -> type:
+    module_name, _, name = str(class_path).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise _damaged(
+            path, f"{where}: class {class_path!r} not found ({error}); is its package installed?"
+        ) from error
+    # Only kinds of objects a surrogate is made of: a file must not name arbitrary callables.
+    if not inspect.isclass(found) or not (
+        issubclass(found, nn.Module) or dataclasses.is_dataclass(found)
+    ):
+        raise _damaged(
+            path, f"{where}: {class_path!r} is neither a network module nor a dataclass"
+        )
+    return found
+
+
+def _load_weights(model: Surrogate, path: Path) -> None:
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, f"not readable as safetensors ({error})") from error
+    expected = _tensors(model)
+    missing, unknown = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
+    if missing or unknown:
+        raise _damaged(
+            path, f"weights do not fit {CONFIG}: missing {missing[:3]}, unknown {unknown[:3]}"
+        )
+    for name, value in expected.items():
+        if weights[name].shape != value.shape:
+            raise _damaged(
+                path,
+                f"`{name}` must have shape {tuple(value.shape)} as {CONFIG} says, got "
+                f"{tuple(weights[name].shape)}",
+            )
+        if weights[name].dtype != value.dtype:
+            model.to(weights[name].dtype)
+    model.load_state_dict(weights)

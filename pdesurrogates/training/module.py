@@ -1,0 +1,165 @@
+"""One optimiser step of a surrogate, its validation, and its learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from pdesurrogates.surrogates import Surrogate
+from pdesurrogates.training.losses import InputNoise, Loss, OneStep
+
+__all__ = ["SurrogateModule"]
+
+Batch = dict[str, Tensor]
+
+_CHECK_EVERY = 50
+
+
+class SurrogateModule(L.LightningModule):
+    """Trains a surrogate on windows of trajectories with AdamW.
+
+    The learning rate rises linearly over `warmup_steps` w and, of N steps in all, falls as
+
+        lr(n) = learning_rate (1 + cos(pi (n - w) / (N - w))) / 2    (schedule "cosine")
+
+    Normaliser statistics are measured on the training windows when training starts, unless the
+    surrogate has them already. Validation logs the relative L2 error of one step,
+    `val/one_step_error`, and the nrmse at the end of a short rollout, `val/rollout_nrmse`.
+
+    Args:
+        surrogate: What is trained.
+        loss: What is minimised, `OneStep()` when `None`.
+        learning_rate: Largest learning rate.
+        weight_decay: Decoupled weight decay of AdamW.
+        warmup_steps: Steps of linear warm-up.
+        schedule: "cosine" to zero at the last step, or "constant".
+        gradient_clip: Largest gradient norm, `None` for no limit.
+        input_noise: Noise on the network's input while training.
+        seed: Seed of the noise.
+    """
+
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        loss: Loss | None = None,
+        *,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        warmup_steps: int = 0,
+        schedule: Literal["cosine", "constant"] = "cosine",
+        gradient_clip: float | None = 1.0,
+        input_noise: InputNoise | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not learning_rate > 0:
+            raise ValueError(
+                f"SurrogateModule: `learning_rate` must be positive, got {learning_rate}."
+            )
+        self.surrogate = surrogate
+        self.loss = OneStep() if loss is None else loss
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_steps = warmup_steps
+        self.schedule = schedule
+        self.gradient_clip = gradient_clip
+        self.input_noise = input_noise
+        self.seed = seed
+
+    def setup(self, stage: str) -> None:
+        datamodule = self.trainer.datamodule
+        if stage != "fit" or self.surrogate.is_fitted:
+            return
+        if datamodule is None or not hasattr(datamodule, "train_windows"):
+            raise ValueError(
+                "SurrogateModule: normaliser statistics are missing and cannot be measured "
+                "without a TrajectoryDataModule; pass one to Trainer.fit(datamodule=...), or call "
+                "surrogate.fit_normalizers(windows) first."
+            )
+        self.surrogate.fit_normalizers(datamodule.train_windows)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        step = self.global_step
+        if self.input_noise is not None:
+            batch = self.input_noise(self.surrogate, batch, seed=self.seed, step=step)
+        loss = self.loss(self.surrogate, batch)
+        # Reading the loss stops an accelerator; a NaN stays, so there it is found a little later.
+        if loss.device.type == "cpu" or step % _CHECK_EVERY == 0:
+            self._check_loss(loss)
+        if (step + 1) % self.trainer.log_every_n_steps == 0:
+            self.log("train/loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def _check_loss(self, loss: Tensor) -> None:
+        if not math.isfinite(float(loss.detach())):
+            raise FloatingPointError(
+                f"SurrogateModule: the training loss is {float(loss.detach())} at update "
+                f"{self.global_step}; lower learning_rate (now {self.learning_rate:g}), set "
+                "gradient_clip, or shorten an unrolled loss."
+            )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        limit = self.gradient_clip if gradient_clip_val is None else gradient_clip_val
+        if limit is not None:
+            self.clip_gradients(optimizer, limit, gradient_clip_algorithm or "norm")
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.AdamW(
+            self.surrogate.parameters(),
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+        total = self.trainer.estimated_stepping_batches
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.learning_rate_factor(step, total)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def learning_rate_factor(self, step: int, total: float) -> float:
+        """Learning rate at an update as a fraction of `learning_rate`."""
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        if self.schedule == "constant" or not math.isfinite(total):
+            return 1.0
+        done = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
+        return (1 + math.cos(math.pi * min(1.0, done))) / 2
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._log_scores("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._log_scores("test", batch)
+
+    def _log_scores(self, prefix: str, batch: Batch) -> None:
+        surrogate, future = self.surrogate, batch["future"]
+        step = surrogate.bind(batch["parameters"] if surrogate.parameter_names else None)
+        dt = surrogate.step_of(batch)
+        state = step.initial_state(batch["t"], batch["history"][:, -1])
+        one_step = None
+        for n in range(future.shape[1]):
+            state = step(batch["t"] + n * dt, state, dt)
+            if n == 0:
+                one_step = _relative_error(step.observe(state), future[:, 0])
+        rollout = _relative_error(step.observe(state), future[:, -1])
+        size = future.shape[0]
+        self.log(f"{prefix}/one_step_error", one_step, batch_size=size, prog_bar=True)
+        self.log(f"{prefix}/rollout_nrmse", rollout, batch_size=size, prog_bar=True)
+
+
+def _relative_error(u: Tensor, u_ref: Tensor) -> Tensor:
+    """Mean over the batch of norm(u - u_ref) / norm(u_ref), norms over channels and space."""
+    u, u_ref = u.to(torch.float64).flatten(1), u_ref.to(torch.float64).flatten(1)
+    return ((u - u_ref).norm(dim=1) / u_ref.norm(dim=1)).mean().float()
