@@ -96,7 +96,9 @@ def read_arrays(
     rest = [i for i in range(values.ndim) if i not in order]
     flags: Sequence[bool] = (periodic,) * len(space) if periodic is not None else ()
     if periodic is None:
-        real = torch.from_numpy(np.array(values.real if _negligible(values) else np.abs(values)))
+        real = torch.from_numpy(
+            np.array(np.real(values) if _negligible(values) else np.abs(values))
+        )
         flags, decisions = _detect_periodic(
             real.permute(*rest, *order),
             {word: vectors[word] if extent is None else None for word in space},
@@ -215,7 +217,8 @@ def _states(
         which = (
             f"arrays {', '.join(fitting)} all fit; name one with variable (--variable)"
             if fitting
-            else 'the axes cannot be told from names and sizes; name them with axes (--axes "time x")'
+            else "the axes cannot be told from names and sizes; name them with axes (--axes "
+            '"time x")'
             f"{'' if variable else ' and the array with variable (--variable)'}"
         )
         raise ValueError(f"{path}: {which}. Found {_listing(arrays)}.")
@@ -249,7 +252,7 @@ def _named_axes(
 
 def _negligible(values: np.ndarray) -> bool:
     return values.dtype.kind != "c" or bool(
-        np.abs(values.imag).max() <= 1e-6 * np.abs(values.real).max()
+        np.abs(np.imag(values)).max() <= 1e-6 * np.abs(np.real(values)).max()
     )
 
 
@@ -270,7 +273,8 @@ def _detect_periodic(
             flag, reason = (
                 False,
                 (
-                    "ambiguous: the first and last point are equal in all frames, as in a repeated "
+                    "ambiguous: the first and last point are equal in all frames, as in a "
+                    "repeated "
                     "periodic endpoint, but also as in equal boundary values"
                 ),
             )

@@ -119,7 +119,8 @@ def parse_axes(axes: str | Sequence[str], ndim: int, *, where: str) -> tuple[str
     unknown = [word for word in given if word.lower() not in _WORDS]
     if unknown:
         raise ValueError(
-            f"{where}: axis name {unknown[0]!r} is not known; use trajectory, time, channel, x, y, z."
+            f"{where}: axis name {unknown[0]!r} is not known; use trajectory, time, channel, "
+            f"x, y, z."
         )
     words = tuple(_WORDS[word.lower()] for word in given)
     if len(set(words)) != len(words):
@@ -193,7 +194,8 @@ def _real_channels(
         spec = FieldSpec(("u",) if count == 1 else tuple(f"u{i}" for i in range(count)))
     if spec.num_channels != count:
         raise ValueError(
-            f"{_WHERE}: `fields` must name {count} channels, got {spec.num_channels}: {spec.names}."
+            f"{_WHERE}: `fields` must name {count} channels, got {spec.num_channels}: "
+            f"{spec.names}."
         )
     return states, spec
 
@@ -234,7 +236,8 @@ def _grid(
         vectors[name] = np.asarray(coordinates[name]).reshape(-1)
         if len(vectors[name]) != n:
             raise ValueError(
-                f"{_WHERE}: coordinate {name!r} has {len(vectors[name])} points, the array has {n} "
+                f"{_WHERE}: coordinate {name!r} has {len(vectors[name])} points, the array "
+                f"has {n} "
                 f"along that axis."
             )
     return grid_from_coordinates(vectors, box.periodic, where=_WHERE)
@@ -288,7 +291,8 @@ def _parameters(
         row = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
         if len(row) not in (1, count):
             raise ValueError(
-                f"{_WHERE}: parameter {name!r} must be one number or one per trajectory ({count}), "
+                f"{_WHERE}: parameter {name!r} must be one number or one per trajectory "
+                f"({count}), "
                 f"got {len(row)}."
             )
         rows[name] = row.expand(count).clone()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdesurrogates.core import check_finite
 from pdesurrogates.data.base import TrajectoryFile
+from pdesurrogates.data.raw import bytes_of, read_exactly, write_exactly
 
 __all__ = ["DerivativeStore", "min_frames", "time_derivative"]
 
@@ -119,22 +120,17 @@ class DerivativeStore:
         if self._process != os.getpid():
             self._forget()
             self._process = os.getpid()
-            self._stored = tempfile.TemporaryFile(prefix="pdesurrogates-", buffering=0)
+            self._stored = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (lives as long as we)
         assert self._stored is not None
         shape = (len(frames), self.file.fields.num_channels, *self.file.grid.shape)
         slopes = torch.empty(shape, dtype=self.file.dtype)
         size, descriptor = self.file.frame_bytes, self._stored.fileno()
-        memory = memoryview(slopes.numpy()).cast("B")
+        memory = bytes_of(slopes.numpy())
         for row, (trajectory, frame) in enumerate(zip(trajectories, frames, strict=True)):
             if trajectory not in self._ready:
                 self._fill(trajectory, descriptor)
-            window = memory[row * size : (row + 1) * size]
-            offset, done = (trajectory * self.file.num_times + frame) * size, 0
-            while done < size:
-                got = os.preadv(descriptor, (window[done:],), offset + done)
-                if not got:
-                    raise OSError("DerivativeStore: the temporary file lost its values.")
-                done += got
+            position = (trajectory * self.file.num_times + frame) * size
+            read_exactly(descriptor, memory[row * size : (row + 1) * size], position)
         return slopes
 
     def _fill(self, trajectory: int, descriptor: int) -> None:
@@ -146,9 +142,7 @@ class DerivativeStore:
             u = file.read(trajectory, slice(first, stop + _HALO))
             check_finite(u, where=f"{file.name}, trajectory {trajectory}, frames from {first}")
             slope = time_derivative(u, dt, self.order)[start - first : stop - first]
-            memory = memoryview(slope.to(file.dtype).contiguous().numpy()).cast("B")
-            offset = (trajectory * file.num_times + start) * file.frame_bytes
-            done = 0
-            while done < len(memory):
-                done += os.pwrite(descriptor, memory[done:], offset + done)
+            position = (trajectory * file.num_times + start) * file.frame_bytes
+            values = slope.to(file.dtype).contiguous().numpy()
+            write_exactly(descriptor, bytes_of(values), position)
         self._ready.add(trajectory)

@@ -73,7 +73,8 @@ def repeats_of(states: Tensor, grid: Grid, names: Sequence[str]) -> list[str]:
             )
         elif answer == "ambiguous":
             found.append(
-                f"axis {name}: the first and last point are equal in all frames, but this may be a "
+                f"axis {name}: the first and last point are equal in all frames, but this may "
+                f"be a "
                 f"boundary value: ambiguous, taken as it is"
             )
     return found
@@ -95,7 +96,7 @@ def without_endpoint(grid: Grid, axis: int, *, keep_extent: bool = False) -> Gri
 
 
 def is_left_closed(coordinates: np.ndarray) -> bool:
-    """Whether the axis is [-L/2, L/2) with the right end left out, as periodic solvers store it."""
+    """Whether the axis is [-L/2, L/2) without its right end, as periodic solvers store it."""
     spacing = (coordinates[-1] - coordinates[0]) / (len(coordinates) - 1)
     return abs(coordinates[0] + coordinates[-1] + spacing) <= _RELATIVE * abs(coordinates[0])
 

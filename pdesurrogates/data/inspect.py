@@ -167,10 +167,10 @@ def _scan(
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=0).sqrt()
     units = file.fields.units or ("1",) * channels
-    columns = (low, high, mean + shift, std)
+    low, high, mean, std = (column.tolist() for column in (low, high, mean + shift, std))
     return tuple(
-        FieldRange(name, unit, *(float(column[i]) for column in columns), int(missing[i]))
-        for i, (name, unit) in enumerate(zip(file.fields.names, units, strict=True))
+        FieldRange(name, units[i], low[i], high[i], mean[i], std[i], int(missing[i]))
+        for i, name in enumerate(file.fields.names)
     )
 
 
@@ -221,7 +221,8 @@ def _problems(
     for entry in ranges:
         if entry.num_missing:
             found.append(
-                f"field {entry.name!r} has {entry.num_missing} NaN or Inf in {num_scanned} scanned "
+                f"field {entry.name!r} has {entry.num_missing} NaN or Inf in {num_scanned} "
+                f"scanned "
                 f"trajectories"
             )
         elif entry.minimum == entry.maximum:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -34,7 +35,7 @@ def read_pdebench_flat(path: Path) -> TrajectoryFile:
         ValueError: If shapes do not fit together, or the axes are not uniform.
     """
     with h5py.File(path, "r") as file:
-        tensor = file["tensor"]
+        tensor: Any = file["tensor"]
         if tensor.ndim not in (3, 4):
             raise ValueError(
                 f"{path}: `tensor` must have shape (sample, time, x), got {tensor.shape}; use "
@@ -46,7 +47,7 @@ def read_pdebench_flat(path: Path) -> TrajectoryFile:
                 f"{path}: PDEBench flat layout needs `{missing[0]}`, found {sorted(file)}; use "
                 f"from_arrays and give dt."
             )
-        x, t = file["x-coordinate"][()], file["t-coordinate"][()]
+        x, t = np.asarray(file["x-coordinate"]), np.asarray(file["t-coordinate"])
         attributes = {key: _number(value) for key, value in file.attrs.items()}
         shape = tensor.shape
     *samples, num_times, num_points = shape
@@ -69,7 +70,8 @@ def read_pdebench_flat(path: Path) -> TrajectoryFile:
         )
     if t.shape != (num_times,):
         raise ValueError(
-            f"{path}: `t-coordinate` must have {num_times} or {num_times + 1} entries for `tensor` "
+            f"{path}: `t-coordinate` must have {num_times} or {num_times + 1} entries for "
+            f"`tensor` "
             f"{shape}, got shape {t.shape}."
         )
     grid = grid_from_coordinates({"x-coordinate": x}, [True], where=str(path))
@@ -109,7 +111,7 @@ def read_pdebench_flat(path: Path) -> TrajectoryFile:
     )
 
 
-def _number(value: object) -> object:
+def _number(value: Any) -> Any:
     """A number where the attribute is one, else its text."""
     array = np.asarray(value)
     if array.size == 1 and array.dtype.kind in "fiu":

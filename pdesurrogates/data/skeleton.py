@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -26,7 +27,7 @@ _RESERVED = (
     "simulation_parameters",
 )
 _LONGEST_ATTRIBUTE = 60_000
-_AXES = ("x", "y", "z")
+_AXES: tuple[str, ...] = ("x", "y", "z")
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class Target:
 
 def build_skeleton(path: Path, target: Target) -> None:
     """Create the file with all its metadata and with room, but no values, for the states."""
-    dims = list(_AXES[: target.grid.dim])
+    dims: list[str] = list(_AXES[: target.grid.dim])
     with h5py.File(path, "w", track_order=False) as file:
         _root(file, target)
         _dimensions(file, target, dims)
@@ -248,7 +249,7 @@ def _reserve(file: h5py.File, key: str, rank: int, target: Target) -> None:
     dataset.attrs["time_varying"] = True
 
 
-def _names(owner: h5py.Group | h5py.File, key: str, names: list[str]) -> None:
+def _names(owner: Any, key: str, names: list[str]) -> None:
     owner.attrs.create(key, names, shape=(len(names),), dtype=h5py.string_dtype())
 
 

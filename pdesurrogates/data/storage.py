@@ -7,12 +7,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
 import torch
 from torch import Tensor
+
+from pdesurrogates.data.raw import bytes_of, read_exactly
 
 __all__ = ["Block", "DatasetBlock", "FileHandle", "MemoryBlock"]
 
@@ -123,7 +125,7 @@ class DatasetBlock:
     def __post_init__(self) -> None:
         self.num_channels = self.num_components
         with h5py.File(self.handle.path, "r") as file:
-            dataset = file[self.key]
+            dataset: Any = file[self.key]
             stored = dataset.dtype
             offset = dataset.id.get_offset()
             create = dataset.id.get_create_plist()
@@ -161,23 +163,19 @@ class DatasetBlock:
     def _read_in_place(
         self, windows: Tensor, trajectories: Sequence[int], starts: Sequence[int], length: int
     ) -> None:
-        descriptor = self.handle.descriptor()
-        memory = memoryview(windows.numpy()).cast("B") if windows.numel() else memoryview(b"")
-        size, frame, frames = length * self._frame_bytes, self._frame_bytes, self.num_times
-        offset, preadv, at = self._offset, os.preadv, 0
-        assert offset is not None
+        assert self._offset is not None
+        descriptor, memory = self.handle.descriptor(), bytes_of(windows.numpy())
+        size, at = length * self._frame_bytes, 0
         for trajectory, start in zip(trajectories, starts, strict=True):
-            position = offset + (trajectory * frames + start) * frame
-            window = memory[at : at + size]
-            done = preadv(descriptor, (window,), position)
-            while done < size:
-                more = preadv(descriptor, (window[done:],), position + done)
-                if more == 0:
-                    raise ValueError(
-                        f"{self.handle.path}: {self.key} ends before trajectory {trajectory}, "
-                        f"frame {start}; the file was truncated. Copy or generate it again."
-                    )
-                done += more
+            frame = trajectory * self.num_times + start
+            position = self._offset + frame * self._frame_bytes
+            try:
+                read_exactly(descriptor, memory[at : at + size], position)
+            except EOFError as error:
+                raise ValueError(
+                    f"{self.handle.path}: {self.key} ends before trajectory {trajectory}, frame "
+                    f"{start + length - 1}; the file was truncated. Copy or generate it again."
+                ) from error
             at += size
 
     def _sliced(self, trajectory: int, start: int, length: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -47,9 +48,9 @@ def read_the_well(path: Path) -> TrajectoryFile:
 
 
 class _Reader:
-    """One pass over the metadata of an open file."""
+    """One pass over the metadata of an open file; h5py objects carry no useful types."""
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
+    def __init__(self, path: Path, file: Any) -> None:
         self.path = path
         self.file = file
         self.handle = FileHandle(path)
@@ -98,7 +99,7 @@ class _Reader:
             notes=self.notes,
         )
 
-    def _require(self, key: str) -> h5py.Group | h5py.Dataset:
+    def _require(self, key: str) -> Any:
         found = self.file.get(key)
         if found is None:
             raise ValueError(
@@ -107,13 +108,13 @@ class _Reader:
             )
         return found
 
-    def _times(self, exact: h5py.Group | None) -> Tensor:
+    def _times(self, exact: Any) -> Tensor:
         if exact is not None and "time" in exact:
             return torch.from_numpy(exact["time"][()])
         stored = self._require("dimensions/time")[()]
         return clean_times(stored, where=f"{self.path}: dimensions/time")
 
-    def _grid(self, exact: h5py.Group | None) -> Grid:
+    def _grid(self, exact: Any) -> Grid:
         coordinates = {}
         for dim in self.dims:
             dataset = self._require(f"dimensions/{dim}")
@@ -153,7 +154,7 @@ class _Reader:
                 names = [f"{name}_{suffix}" if rank else name for suffix in suffixes]
                 yield names, self._block(dataset, rank, grid, num_times)
 
-    def _block(self, dataset: h5py.Dataset, rank: int, grid: Grid, num_times: int) -> Block:
+    def _block(self, dataset: Any, rank: int, grid: Grid, num_times: int) -> Block:
         by_sample = _flag(dataset, "sample_varying", default=True)
         by_time = _flag(dataset, "time_varying", default=True)
         has_axis = np.atleast_1d(dataset.attrs.get("dim_varying", [True] * grid.dim)).astype(bool)
@@ -181,7 +182,7 @@ class _Reader:
             num_times=num_times,
         )
 
-    def _parameters(self, exact: h5py.Group | None) -> dict[str, Tensor]:
+    def _parameters(self, exact: Any) -> dict[str, Tensor]:
         scalars = self.file.get("scalars")
         stated = _texts(scalars.attrs.get("field_names", [])) if scalars is not None else []
         names = stated or _texts(self.file.attrs.get("simulation_parameters", []))
@@ -225,7 +226,7 @@ def _slice_of(found: list[str], names: list[str], path: Path) -> slice:
     return slice(first, first + len(found))
 
 
-def _flag(dataset: h5py.Dataset, name: str, *, default: bool = False) -> bool:
+def _flag(dataset: Any, name: str, *, default: bool = False) -> bool:
     return bool(np.all(dataset.attrs.get(name, default)))
 
 

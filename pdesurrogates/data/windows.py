@@ -54,7 +54,7 @@ class TrajectoryWindows(Dataset):
         >>> file = from_arrays(torch.zeros(5, 8), axes="time x", dt=0.1, extent=1.0)
         >>> windows = TrajectoryWindows(file, history=2)
         >>> len(windows), windows[0]["history"].shape
-        (4, torch.Size([2, 1, 8]))
+        (3, torch.Size([2, 1, 8]))
     """
 
     def __init__(

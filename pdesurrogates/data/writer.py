@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pdesurrogates.core import FieldSpec, Grid
 from pdesurrogates.data.axes import clean_times
+from pdesurrogates.data.raw import bytes_of, write_exactly
 from pdesurrogates.data.skeleton import Target, build_skeleton
 
 __all__ = ["TrajectoryWriter", "write_trajectories"]
@@ -151,12 +152,14 @@ class TrajectoryWriter:
                 f"{where}: frames must be written in order, got frame {first_time} while frame "
                 f"{missing} is missing in one of trajectories {start} .. {stop - 1}."
             )
+        descriptor = self._locked_descriptor()
         for dataset in self._layout:
             values = dataset.values(states, target.dtype)
             for n in range(1) if states.shape[1] == self._num_times else range(len(values)):
                 rows = values if states.shape[1] == self._num_times else values[n]
                 frame = (start + n) * self._num_times + first_time
-                self._pwrite(rows, dataset.offset + frame * dataset.frame_bytes)
+                position = dataset.offset + frame * dataset.frame_bytes
+                write_exactly(descriptor, bytes_of(np.ascontiguousarray(rows)), position)
         done = np.maximum(self._frames_done[start:stop], last)
         self._frames_done[start:stop] = done
         self._commit()
@@ -175,8 +178,7 @@ class TrajectoryWriter:
                 f"{missing[0]} with {self._frames_done[missing[0]]} of {self._num_times} frames; "
                 f"write them before finish()."
             )
-        assert self._descriptor is not None
-        os.fsync(self._descriptor)
+        os.fsync(self._locked_descriptor())
         self.partial.replace(self.path)
         self.progress.unlink(missing_ok=True)
         _sync_folder(self.path.parent)
@@ -257,17 +259,18 @@ class TrajectoryWriter:
                 f"it and {self.partial} to start over."
             ) from error
 
-    def _pwrite(self, values: np.ndarray, offset: int) -> None:
-        assert self._descriptor is not None
-        memory = memoryview(np.ascontiguousarray(values).reshape(-1)).cast("B")
-        done = 0
-        while done < len(memory):
-            done += os.pwrite(self._descriptor, memory[done:], offset + done)
+    def _locked_descriptor(self) -> int:
+        if self._descriptor is None:
+            raise ValueError(
+                f"TrajectoryWriter {self.path}: the writer is closed; make a new one with the "
+                f"same "
+                f"arguments to continue."
+            )
+        return self._descriptor
 
     def _commit(self) -> None:
         """Data to disk first, then the note that they are there."""
-        assert self._descriptor is not None
-        os.fdatasync(self._descriptor)
+        os.fdatasync(self._locked_descriptor())
         runs = [
             [len(list(group)), frames]
             for frames, group in itertools.groupby(self._frames_done.tolist())
@@ -324,7 +327,7 @@ def write_trajectories(
         attributes=attributes,
         name=name,
         dtype=dtype,
-        fingerprint=hashlib.sha256(memoryview(content.reshape(-1)).cast("B")).hexdigest(),
+        fingerprint=hashlib.sha256(bytes_of(content)).hexdigest(),
         overwrite=overwrite,
     ) as writer:
         if len(writer.completed) < states.shape[0]:

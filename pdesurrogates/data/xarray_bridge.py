@@ -88,7 +88,8 @@ def from_xarray(
     space = [name for name in _SPACE if name in dataset.dims]
     if time is None or not space or space != list(_SPACE[: len(space)]):
         raise ValueError(
-            f"{where}: dims must contain time and x (then y, z), got {sorted(map(str, dataset.dims))}"
+            f"{where}: dims must contain time and x (then y, z), got "
+            f"{sorted(map(str, dataset.dims))}"
             f"; rename them, e.g. dataset.rename(lon='x', lat='y')."
         )
     dims = ([trajectory] if trajectory else []) + [time, *space]

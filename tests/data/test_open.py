@@ -102,7 +102,8 @@ def test_truncated(tmp_path):
     pdebench(tmp_path / "a.h5")
     content = (tmp_path / "a.h5").read_bytes()
     (tmp_path / "b.h5").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=rf"b.h5: the HDF5 file is truncated: it has \d+ bytes and "
+    with pytest.raises(ValueError, match=rf"b.h5: the HDF5 file is truncated: it has \d+ "
+                                         rf"bytes and "
                        rf"should have {len(content)}"):  # fmt: skip
         open_trajectories(tmp_path / "b.h5")
     (tmp_path / "c.h5").write_bytes(content[:20])
@@ -142,7 +143,8 @@ def test_arrays_point_to_convert(tmp_path):
     with netcdf_file(tmp_path / "c.h5", "w") as file:
         file.createDimension("x", 3)
     np.save(tmp_path / "d.npy", np.zeros(3))
-    for name, kind in (("a.h5", "zip"), ("b.h5", "MATLAB"), ("c.h5", "NetCDF-3"), ("d.npy", "NumPy")):
+    kinds = {"a.h5": "zip", "b.h5": "MATLAB", "c.h5": "NetCDF-3", "d.npy": "NumPy"}
+    for name, kind in kinds.items():
         with pytest.raises(ValueError, match=f"{kind}.*pdesurrogates convert {name} --axes"):
             open_trajectories(tmp_path / name)
 

@@ -97,7 +97,11 @@ def test_non_uniform_grid_names_the_gap(tmp_path):
     foreign_file(tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.h5", "a") as file:
         file["dimensions/y"][3] = 0.3
-    with pytest.raises(ValueError, match=r"a.h5: coordinate 'y' must be uniform, got y\[3\] - y\[2\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"a.h5: coordinate 'y' must be uniform, got y\[3\] - "
+        r"y\[2\]",
+    ):
         open_trajectories(tmp_path / "a.h5")
 
 
@@ -210,5 +214,9 @@ def test_bad_reads_say_what_is_there(tmp_path):
         file.read_windows([5], [0], 1)
     with pytest.raises(TypeError, match="slice"):
         file.read(0, 3)
-    with pytest.raises(ValueError, match=r"times must be uniform here, got time\[3\] - time\[2\] = 2"):
+    with pytest.raises(
+        ValueError,
+        match=r"times must be uniform here, got time\[3\] - "
+        r"time\[2\] = 2",
+    ):
         file.time_step(0)

@@ -14,7 +14,6 @@ from pdesurrogates.core import FieldSpec, Grid
 from pdesurrogates.data import TrajectoryWriter, open_trajectories, write_trajectories
 
 
-
 def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -36,7 +35,9 @@ def generate(path):
 def frames_noted(path):
     """Frames that the progress note beside an unfinished file says are done."""
     note = path.with_name(path.name + ".partial.progress")
-    return sum(n * k for n, k in json.loads(note.read_text())["frames_done"]) if note.exists() else 0
+    if not note.exists():
+        return 0
+    return sum(count * frames for count, frames in json.loads(note.read_text())["frames_done"])
 
 
 def test_killed_at_random_moments_gives_the_same_bytes(tmp_path):
@@ -59,7 +60,7 @@ def test_killed_at_random_moments_gives_the_same_bytes(tmp_path):
     assert kills >= 3 and noted == sorted(noted) and noted[-1] > 0, (kills, noted)
     assert sha256(whole) == sha256(broken)
     left = {p.name for p in tmp_path.iterdir()}
-    assert left <= {"broken.h5", "whole.h5", "broken.h5.partial.building"}
+    assert left <= {"broken.h5", "whole.h5", "broken.h5.partial.progress"}
 
 
 def options(**changes):
@@ -83,7 +84,9 @@ def test_interrupted_writer_continues(tmp_path):
     assert not path.exists()
     with TrajectoryWriter(path, **options()) as writer:
         assert writer.completed == {1} and writer.frames_done(0) == 2
-        with pytest.raises(ValueError, match="2 of 3 trajectories are not complete, the first is 0"):
+        with pytest.raises(
+            ValueError, match="2 of 3 trajectories are not complete, the first is 0"
+        ):
             writer.finish()
         writer.write(0, u[:1, 2:], first_time=2)
         writer.write(2, u[2:])
@@ -144,7 +147,9 @@ def test_wrong_input_is_refused(tmp_path):
         TrajectoryWriter(tmp_path / "b.h5", **options(), dtype="float16")
     with pytest.raises(ValueError, match="attribute 'n_trajectories' is reserved"):
         TrajectoryWriter(tmp_path / "b.h5", **options(), attributes={"n_trajectories": 1})
-    with pytest.raises(ValueError, match="parameter 'nu' must be one number or one per trajectory"):
+    with pytest.raises(
+        ValueError, match="parameter 'nu' must be one number or one per trajectory"
+    ):
         TrajectoryWriter(tmp_path / "b.h5", **options(), parameters={"nu": [1.0, 2.0]})
     with pytest.raises(ValueError, match="does not exist; create it"):
         TrajectoryWriter(tmp_path / "no" / "b.h5", **options())
