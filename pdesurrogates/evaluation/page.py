@@ -36,6 +36,8 @@ th, td { padding: .38rem .55rem; border-bottom: 1px solid var(--line); text-alig
 th { font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child, td.text, th.text { text-align: left; }
 td small, th small { display: block; color: var(--soft); font-weight: 400; white-space: nowrap; }
+td:first-child small, th small { white-space: normal; }
+td:first-child { max-width: 14rem; }
 tr.baseline td { color: var(--soft); }
 td.best { font-weight: 700; }
 figure { margin: 1rem 0 1.5rem; }

@@ -85,7 +85,9 @@ def to_png(figure: Figure) -> bytes:
 
 def to_gif(frames: Sequence[np.ndarray], *, seconds: float = 8.0) -> bytes:
     """Images (height, width, 3) of uint8 as a looping GIF of about the given length."""
-    images = [Image.fromarray(frame).quantize(64) for frame in frames]
+    images = [
+        Image.fromarray(frame).quantize(96, method=Image.Quantize.MAXCOVERAGE) for frame in frames
+    ]
     buffer = io.BytesIO()
     images[0].save(
         buffer,
@@ -463,8 +465,10 @@ def animation(
         panel.set_title(name, fontsize=9, loc="left")
         if grid.dim == 1:
             x = grid.axes()[0].numpy()
-            (black,) = panel.plot(x, truth[0], color="black", linewidth=1.1, label="truth")
-            (line,) = panel.plot(x, states[0], color=styles[name]["color"], linewidth=1.8)
+            (black,) = panel.plot(
+                x, truth[0], color="black", linewidth=0.9, label="truth", zorder=3
+            )
+            (line,) = panel.plot(x, states[0], color=styles[name]["color"], linewidth=2.6)
             panel.set_ylim(-1.25 * limit, 1.25 * limit)
             panel.set_xlabel("x", fontsize=8)
             artists += [(black, truth), (line, states)]
@@ -477,7 +481,7 @@ def animation(
     if grid.dim == 1:
         axes[0].set_ylabel(_field_label(fields, field), fontsize=8)
         axes[0].legend(fontsize=7, loc="upper left")
-    title = figure.suptitle("", fontsize=9)
+    title = figure.suptitle("time", fontsize=9)
     frames = []
     _pixels(figure)
     figure.set_layout_engine("none")  # placed once; placing every frame takes most of the time

@@ -119,7 +119,7 @@ def scores_section(scored: Mapping[str, Scored], setting: Setting) -> str:
         Cell("error (nrmse)", "median (10-90 %)"),
         *(Cell(f"time to corr. {t:g}", "mean [95 % interval]") for t in thresholds),
         Cell("diverged", "runs"),
-        Cell("network calls", f"and time, per {setting.time_word}"),
+        Cell("network calls", f"and time per {setting.time_word}"),
         Cell("parameters", "training"),
         Cell("seeds"),
     ]
@@ -211,7 +211,8 @@ def pictures_section(scored: Mapping[str, Scored], setting: Setting) -> str:
                 moving,
                 alternative="Animation of the truth and each arm over time",
                 caption=f"Trajectory {setting.trajectory}, one panel per arm"
-                + (", truth in black." if setting.grid.dim == 1 else "."),
+                + (", truth in black" if setting.grid.dim == 1 else "")
+                + ". An arm that vanishes has diverged.",
             )
         )
     if setting.grid.dim == 1:

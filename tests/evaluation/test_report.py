@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -42,8 +43,8 @@ def written(tmp_path_factory):
         findings=[NASTY],
         arms={
             "slow": Arm(
-                [reference + 0.1 * noise, reference - 0.1 * noise], seconds=1e3, num_parameters=12345,
-                calls_per_time=4.0, training_seconds=61.0, stepper=ETDRK(4),
+                [reference + 0.1 * noise, reference - 0.1 * noise], seconds=1e3,
+                num_parameters=12345, calls_per_time=4.0, training_seconds=61.0, stepper=ETDRK(4),
                 training_curve=([1, 2, 3], [1.0, 0.3, 0.1]),
             ),
             f"broken {NASTY}": Arm(broken, seconds=1e-9, stepper=RK4(), note=NASTY),
@@ -138,8 +139,6 @@ window.addEventListener("load", () => {
 
 @pytest.mark.browser
 def test_a_browser_draws_every_figure(written, tmp_path):
-    import json
-
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("no `chromium` in PATH; on Debian: apt-get install chromium")
