@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ GOALS = {"1d": {"ours": 1.25}, "2d": {"ours": 1.4, "ours compiled": 1.6}}
 REFERENCE = "neuraloperator"
 
 
-def from_neuraloperator(reference: nn.Module) -> FNO:
+def from_neuraloperator(reference: Any) -> FNO:
     """Our FNO with the weights of a neuraloperator `FNO` (defaults, even `n_modes` but the last).
 
     Their complex weight is (in, out, *modes) with the leading axes in the order -m .. m-1, ours is
@@ -66,7 +67,7 @@ def from_neuraloperator(reference: nn.Module) -> FNO:
     return ours
 
 
-def _copy_mlp(ours: ChannelMLP, theirs: nn.Module) -> None:
+def _copy_mlp(ours: ChannelMLP, theirs: Any) -> None:
     for layer, convolution in zip((ours.expand, ours.contract), theirs.fcs, strict=True):
         layer.weight.copy_(convolution.weight[..., 0])
         layer.bias.copy_(convolution.bias)
@@ -111,7 +112,7 @@ def measure(size: str, repetitions: int, *, with_compiled: bool) -> dict:
         hidden_channels=setting["width"],
         n_layers=4,
     )
-    models: dict[str, nn.Module] = {REFERENCE: reference, "ours": from_neuraloperator(reference)}
+    models: dict[str, Any] = {REFERENCE: reference, "ours": from_neuraloperator(reference)}
     if with_compiled:
         models |= {f"{name} compiled": torch.compile(model) for name, model in models.items()}
     u = torch.randn(setting["batch"], 1, *setting["space"])
@@ -170,7 +171,9 @@ def _provenance(num_threads: int) -> dict:
 
 def main() -> None:
     """Measure, print a table, write the JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Our FNO against neuraloperator's, equal size and weights."
+    )
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
@@ -183,12 +186,12 @@ def main() -> None:
 
     results = _provenance(arguments.threads) | {"sizes": {}}
     for size in arguments.sizes:
-        result = measure(
-            size, arguments.repetitions, with_compiled=not arguments.skip_compiled
-        )
+        result = measure(size, arguments.repetitions, with_compiled=not arguments.skip_compiled)
         results["sizes"][size] = result
         print(f"{size} {result['setting']}, {result['parameters']} parameters")
-        print(f"{'':24}{'fwd ms':>9}{'x':>6}{'step ms':>9}{'x':>6}{'goal':>6}  vs neuralop  vs eager")
+        print(
+            f"{'':24}{'fwd ms':>9}{'x':>6}{'step ms':>9}{'x':>6}{'goal':>6}  vs neuralop  vs eager"
+        )
         for name, row in result["rows"].items():
             print(
                 f"{name:24}{row['forward_ms']:9.1f}{row['forward_speedup']:6.2f}"

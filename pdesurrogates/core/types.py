@@ -20,12 +20,14 @@ __all__ = [
 ]
 
 
+@runtime_checkable
 class TimeDerivative(Protocol):
     """f(t, u) -> du/dt; an equation on a grid, a network, or both together."""
 
     def __call__(self, t: float | Tensor, u: Tensor, /) -> Tensor: ...
 
 
+@runtime_checkable
 class OneStepMap(Protocol):
     """step(t, u, dt) -> u at t + dt."""
 

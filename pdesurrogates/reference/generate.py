@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -184,11 +185,11 @@ def load_recipe(source: str | Path | Mapping[str, Any]) -> Recipe:
     parser.add_class_arguments(Recipe, None)
     try:
         if isinstance(source, Mapping):
-            parsed = parser.parse_object(dict(source))
+            parsed = parser.parse_object(copy.deepcopy(dict(source)))
         else:
             text = Path(source).read_text(encoding="utf-8")
             parsed = parser.parse_string(text)
-        return Recipe(**vars(parser.instantiate_classes(parsed)))
+        return Recipe(**vars(parser.instantiate(parsed)))
     except jsonargparse.ArgumentError as error:
         where = "a mapping" if isinstance(source, Mapping) else str(source)
         raise ValueError(f"Recipe from {where}: {error}") from error

@@ -1,0 +1,124 @@
+"""Recipes: what is stored, what a seed means, and what survives a kill."""
+
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+
+from pdesurrogates.data import open_trajectories
+from pdesurrogates.reference import generate, load_recipe, solve
+
+RECIPE = {
+    "name": "test_burgers",
+    "equation": {"class_path": "pdesurrogates.equations.Burgers"},
+    "grid": {"num_points": [32], "extent": [1.0]},
+    "initial_condition": {
+        "class_path": "pdesurrogates.reference.RandomFourierSeries",
+        "init_args": {"max_wavenumber": 3},
+    },
+    "parameters": {"viscosity": {"low": 0.05, "high": 0.2, "logarithmic": True}},
+    "dt": 0.05,
+    "num_steps": 4,
+    "num_trajectories": 6,
+    "solver_dt": 0.01,
+    "solver_points": [64],
+    "chunk": 2,
+    "seed": 3,
+}
+
+
+def test_file_holds_what_the_recipe_says(tmp_path):
+    generate(RECIPE, tmp_path / "burgers.hdf5")
+    with open_trajectories(tmp_path / "burgers.hdf5") as file:
+        assert file.num_trajectories == 6 and file.num_times == 5
+        assert file.grid.shape == (32,) and file.fields.names == ("u",)
+        viscosity = file.parameters["viscosity"]
+        assert viscosity.min() >= 0.05 and viscosity.max() <= 0.2
+        states = file.read(4)
+    recipe = load_recipe(RECIPE)
+    truth = recipe.solve(4, 6)[0]
+    assert torch.allclose(states.double(), truth, atol=1e-6)
+    equation = type(recipe.equation)(viscosity=viscosity[4].item())
+    again = solve(equation, recipe.grid, truth[None, 0], recipe.times, dt=0.01)
+    assert torch.allclose(again[0], truth, atol=1e-3)
+
+
+def test_burn_in_is_dropped_and_ranges_are_disjoint(tmp_path):
+    recipe = {**RECIPE, "burn_in": 0.1, "num_trajectories": 2, "num_steps": 2}
+    burned = load_recipe(recipe).solve(0, 2)
+    plain = load_recipe({**RECIPE, "num_trajectories": 2}).solve(0, 2)
+    assert torch.allclose(burned[:, 0], plain[:, 2], atol=1e-8)
+    later = load_recipe({**recipe, "first": 1}).solve(0, 1)
+    assert torch.allclose(later[0], burned[1], atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        ({"num_stepz": 3}, "num_stepz"),
+        ({"equation": {"class_path": "pdesurrogates.equations.Nothing"}}, "Nothing"),
+        ({"parameters": {"speed": {"low": 0, "high": 1}}}, "no parameter 'speed'"),
+        ({"parameters": {"viscosity": {"low": 2, "high": 1}}}, "low <= high"),
+        ({"dt": -0.1}, "`dt` must be positive"),
+        ({"num_trajectories": 0}, "at least 1"),
+        ({"solver_points": [48]}, "multiples of the stored grid"),
+    ],
+)
+def test_impossible_recipes_are_refused(change, text):
+    with pytest.raises(ValueError, match=text):
+        load_recipe({**RECIPE, **change})
+
+
+def test_another_recipe_does_not_continue_the_file(tmp_path):
+    path = tmp_path / "a.hdf5"
+    generate(RECIPE, path)
+    with pytest.raises(ValueError, match="exists"):
+        generate(RECIPE, path)
+    generate({**RECIPE, "seed": 4}, path, overwrite=True)
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from pdesurrogates.reference import generate
+
+def slowly(starts):
+    for start in starts:
+        print(start, flush=True)
+        time.sleep(0.05)
+        yield start
+
+generate(sys.argv[1], sys.argv[2], progress=slowly)
+"""
+
+
+@pytest.mark.parametrize("chunks_before_the_kill", [1, 2, 5])
+def test_killed_and_repeated_gives_the_same_bytes(tmp_path, chunks_before_the_kill):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({**RECIPE, "chunk": 1}), encoding="utf-8")
+    generate(recipe, tmp_path / "whole.hdf5")
+
+    target = tmp_path / "killed.hdf5"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(recipe), str(target)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(chunks_before_the_kill):
+        process.stdout.readline()
+    time.sleep(0.01 * chunks_before_the_kill)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not target.exists()
+    generate(recipe, target)
+    assert _digest(target) == _digest(tmp_path / "whole.hdf5")
+    assert sorted(p.name for p in tmp_path.glob("killed*")) == ["killed.hdf5"]
+
+
+def _digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
