@@ -1,9 +1,10 @@
-"""What does the network predict? The next state, the change, the derivative, or what is unknown."""
+"""What does the network predict? The next state, the change, the derivative, or the rest."""
 
-from pdesurrogates.surrogates.base import MapSurrogate, Surrogate, same_box
-from pdesurrogates.surrogates.checkpoint import load_surrogate, save_surrogate
+from pdesurrogates.surrogates.base import Surrogate, same_box
+from pdesurrogates.surrogates.checkpoint import check_saveable, load_surrogate, save_surrogate
 from pdesurrogates.surrogates.derivative import DerivativeSurrogate
 from pdesurrogates.surrogates.hybrid import HybridSurrogate
+from pdesurrogates.surrogates.map import MapSurrogate
 from pdesurrogates.surrogates.residual import ResidualSurrogate
 from pdesurrogates.surrogates.state import StateSurrogate
 
@@ -14,6 +15,7 @@ __all__ = [
     "ResidualSurrogate",
     "StateSurrogate",
     "Surrogate",
+    "check_saveable",
     "load_surrogate",
     "same_box",
     "save_surrogate",

@@ -1,4 +1,4 @@
-"""What every surrogate has: a network, statistics, a trained step, and the way to step with them."""
+"""What every surrogate has: a network, statistics, a trained step, and a way to step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pdesurrogates.data import Normalizer
 if TYPE_CHECKING:
     from pdesurrogates.data import TrajectoryFile, TrajectoryWindows
 
-__all__ = ["MapSurrogate", "Surrogate", "same_box"]
+__all__ = ["DT_TOLERANCE", "Surrogate", "same_box"]
 
 DT_TOLERANCE = 1e-6
 _FLOAT32_ROUNDING = 2.0**-23
@@ -302,8 +302,10 @@ class Surrogate(nn.Module):
         """
         where = type(self).__name__
         own = None if self.fields is None else self.fields.names
-        if own is not None and own != file.fields.names or (
-            own is None and file.fields.num_channels != self.num_channels
+        if (
+            own is not None
+            and own != file.fields.names
+            or (own is None and file.fields.num_channels != self.num_channels)
         ):
             raise ValueError(
                 f"{where}: the data must have the fields of the surrogate, "
@@ -342,53 +344,3 @@ class Surrogate(nn.Module):
             target = self.target(batch)
             steps.extend((float(batch["dt"].min()), float(batch["dt"].max())))
             yield torch.cat([batch["history"][:, -1].to(target), target], dim=1)
-
-
-class MapSurrogate(Surrogate):
-    """A surrogate that knows one step size only: next state and residual prediction."""
-
-    def predict_next(self, u: Tensor, conditioning: Tensor | None = None) -> Tensor:
-        """u -> u at t + dt, unchecked."""
-        raise NotImplementedError
-
-    def _range_of(self, steps: Sequence[float]) -> tuple[float, float]:
-        low, high = super()._range_of(steps)
-        if high > low * (1 + DT_TOLERANCE):
-            raise ValueError(
-                f"{type(self).__name__}: all training data must have one step, got steps from "
-                f"{low:g} to {high:g}; train a DerivativeSurrogate, which accepts any."
-            )
-        return low, high
-
-    def _step(self, conditioning: Tensor | None) -> StatefulStep:
-        return _MapStep(self, conditioning)
-
-    def check_dt(self, dt: float | Tensor, t: float | Tensor = 0.0) -> None:
-        """Refuse every step but the trained one.
-
-        Raises:
-            ValueError: Naming the trained step.
-        """
-        if self._deviates(dt, t):
-            raise ValueError(
-                f"{type(self).__name__}: this surrogate knows only the step it was trained with, "
-                f"dt = {self.dt:g}, got {dt}; ask for times that are {self.dt:g} apart, or train "
-                "a DerivativeSurrogate, which accepts any step."
-            )
-
-
-@dataclass(frozen=True)
-class _MapStep:
-    """A memoryless map u -> u_next as a `StatefulStep`."""
-
-    surrogate: MapSurrogate
-    conditioning: Tensor | None
-
-    def initial_state(self, t: float | Tensor, u0: Tensor) -> Tensor:
-        return u0
-
-    def __call__(self, t: float | Tensor, state: Tensor, dt: float | Tensor) -> Tensor:
-        return self.surrogate.predict_next(state, self.conditioning)
-
-    def observe(self, state: Tensor) -> Tensor:
-        return state

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-import os
-import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from importlib import metadata
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from pdesurrogates.surrogates.base import Surrogate
 
-__all__ = ["load_surrogate", "save_surrogate"]
+__all__ = ["check_saveable", "load_surrogate", "save_surrogate"]
 
 CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
@@ -32,8 +31,7 @@ def save_surrogate(
 ) -> Path:
     """Save a surrogate as a folder that `load_surrogate` reads without the training code.
 
-        config.yaml           class paths and constructor arguments, nested; dt, fields, grid,
-                              package version
+        config.yaml           class paths and constructor arguments, nested: dt, fields, grid, ...
         weights.safetensors   network weights and normaliser statistics
 
     The folder appears whole or not at all: it is written beside its place and renamed. An
@@ -51,13 +49,7 @@ def save_surrogate(
         FileExistsError: If `folder` holds something else.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / CONFIG).is_file() and (
-        not folder.is_dir() or any(folder.iterdir())
-    ):
-        raise FileExistsError(
-            f"save_surrogate: {folder} exists and is not a saved surrogate (no {CONFIG}); choose "
-            "another folder."
-        )
+    check_saveable(model, folder)
     config = {
         "format": FORMAT,
         "package_version": _package_version(),
@@ -67,7 +59,9 @@ def save_surrogate(
         "training": dict(training or {}),
     }
     text = yaml.safe_dump(config, sort_keys=False)
-    weights = {name: value.detach().cpu().contiguous() for name, value in _tensors(model).items()}
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         fresh = Path(temporary) / "new"
@@ -75,9 +69,26 @@ def save_surrogate(
         (fresh / WEIGHTS).write_bytes(save(weights))
         (fresh / CONFIG).write_text(text)
         if folder.exists():
-            os.replace(folder, Path(temporary) / "old")
-        os.replace(fresh, folder)
+            folder.replace(Path(temporary) / "old")
+        fresh.replace(folder)
     return folder
+
+
+def check_saveable(model: Surrogate, folder: str | Path) -> None:
+    """Refuse now what `save_surrogate` would refuse after a long training.
+
+    Raises:
+        TypeError: If a constructor argument cannot be written.
+        FileExistsError: If `folder` holds something that is not a saved surrogate.
+    """
+    folder = Path(folder)
+    is_empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_empty and not (folder / CONFIG).is_file():
+        raise FileExistsError(
+            f"save_surrogate: {folder} exists and is not a saved surrogate (no {CONFIG}); choose "
+            "another folder."
+        )
+    _describe(model, type(model).__name__)
 
 
 def load_surrogate(folder: str | Path) -> Surrogate:
@@ -101,10 +112,12 @@ def load_surrogate(folder: str | Path) -> Surrogate:
     config = _read_config(folder / CONFIG)
     model = _build(config["surrogate"], "surrogate", folder / CONFIG)
     if not isinstance(model, Surrogate):
-        raise _damaged(folder / CONFIG, f"`surrogate` must be a Surrogate, got {type(model)}")
+        raise _damaged(
+            folder / CONFIG, f"`surrogate` must be a Surrogate, got {type(model).__name__}"
+        )
     _load_weights(model, folder / WEIGHTS)
-    model.trained_dt = tuple(float(value) for value in config["trained_dt"])
-    model.is_fitted = bool(config["is_fitted"])
+    model.trained_dt = config["trained_dt"]
+    model.is_fitted = config["is_fitted"]
     return model.eval()
 
 
@@ -113,10 +126,6 @@ def _package_version() -> str:
         return metadata.version("pdesurrogates")
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return dict(model.state_dict())
 
 
 def _damaged(path: Path, cause: str) -> ValueError:
@@ -159,7 +168,17 @@ def _describe_object(value: object, where: str) -> dict[str, object]:
                 f"`{name}`; write `self.{name} = {name}` in its __init__."
             )
         arguments[name] = _describe(getattr(value, name), f"{where}.{name}")
-    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
+    return {"class_path": _public_path(cls), "init_args": arguments}
+
+
+def _public_path(cls: type) -> str:
+    """The shortest package path under which the class is found: files may move, names stay."""
+    parts = cls.__module__.split(".")
+    for length in range(1, len(parts)):
+        package = ".".join(parts[:length])
+        if vars(sys.modules.get(package, object)).get(cls.__qualname__) is cls:
+            return f"{package}.{cls.__qualname__}"
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 # --- plain values to objects ----------------------------------------------------------------
@@ -177,6 +196,14 @@ def _read_config(path: Path) -> dict:
     unknown, missing = sorted(set(config) - _KEYS), sorted(_KEYS - set(config))
     if unknown or missing:
         raise _damaged(path, f"unknown keys {unknown}, missing keys {missing}")
+    try:
+        low, high = config["trained_dt"]
+        config["trained_dt"] = (float(low), float(high))
+    except (TypeError, ValueError) as error:
+        raise _damaged(
+            path, f"`trained_dt` must be two numbers, got {config['trained_dt']}"
+        ) from error
+    config["is_fitted"] = bool(config["is_fitted"])
     return config
 
 
@@ -231,7 +258,7 @@ def _load_weights(model: Surrogate, path: Path) -> None:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise _damaged(path, f"not readable as safetensors ({error})") from error
-    expected = _tensors(model)
+    expected = model.state_dict()
     missing, unknown = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
     if missing or unknown:
         raise _damaged(
@@ -244,6 +271,6 @@ def _load_weights(model: Surrogate, path: Path) -> None:
                 f"`{name}` must have shape {tuple(value.shape)} as {CONFIG} says, got "
                 f"{tuple(weights[name].shape)}",
             )
-        if weights[name].dtype != value.dtype:
-            model.to(weights[name].dtype)
-    model.load_state_dict(weights)
+    # Assigned, so that a surrogate saved in float64 comes back in float64; cloned, because the
+    # file's memory is not aligned and other kernels would round differently.
+    model.load_state_dict({name: w.clone() for name, w in weights.items()}, assign=True)

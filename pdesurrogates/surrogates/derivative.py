@@ -66,9 +66,7 @@ class DerivativeSurrogate(Surrogate):
         grid: Grid | None = None,
         parameter_names: Sequence[str] = (),
     ) -> None:
-        super().__init__(
-            backbone, dt, fields=fields, grid=grid, parameter_names=parameter_names
-        )
+        super().__init__(backbone, dt, fields=fields, grid=grid, parameter_names=parameter_names)
         if target_order not in (None, 1, 2, 4):
             raise ValueError(
                 f"{type(self).__name__}: `target_order` must be 1, 2, 4 or None (paired with the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -75,13 +76,13 @@ class HybridSurrogate(DerivativeSurrogate):
     @property
     def known(self) -> SpectralEquation:
         """The equation on the surrogate's grid."""
+        if self.grid is None:
+            raise ValueError(
+                "HybridSurrogate: needs a grid for the linear part; give `grid`, or train "
+                "first, which takes it from the data."
+            )
         if self._known is None or self._known.grid != self.grid:
-            if self.grid is None:
-                raise ValueError(
-                    "HybridSurrogate: needs a grid for the linear part; give `grid`, or train "
-                    "first, which takes it from the data."
-                )
-            self._known = self.equation.on(self.grid)
+            self._known = cast(SpectralEquation, self.equation.on(self.grid))
         return self._known
 
     def on(self, grid: Grid) -> HybridSurrogate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pdesurrogates.surrogates.base import MapSurrogate
+from pdesurrogates.surrogates.map import MapSurrogate
 
 __all__ = ["StateSurrogate"]
 

@@ -1,4 +1,4 @@
-"""How are weights found? Losses, the Lightning module and data module, and one call for scripts."""
+"""How are weights found? Losses, the Lightning module and data module, one call for scripts."""
 
 from pdesurrogates.training.callbacks import EMA, SaveSurrogate
 from pdesurrogates.training.datamodule import BatchStream, TrajectoryDataModule

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from typing import cast
 
 import lightning as L
 import torch
@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from pdesurrogates.surrogates import save_surrogate
+from pdesurrogates.surrogates import Surrogate, check_saveable, save_surrogate
 
 __all__ = ["EMA", "SaveSurrogate"]
 
@@ -113,9 +113,7 @@ class EMA(L.Callback):
     ) -> None:
         """The checkpoint's weights are those of the optimiser, also once training has ended."""
         if self._is_swapped:
-            for (name, _), kept in zip(
-                pl_module.named_parameters(), self._averages, strict=True
-            ):
+            for (name, _), kept in zip(pl_module.named_parameters(), self._averages, strict=True):
                 checkpoint["state_dict"][name] = kept
 
 
@@ -133,12 +131,16 @@ class SaveSurrogate(L.Callback):
         self._seconds = 0.0
         self._started = 0.0
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            check_saveable(cast(Surrogate, pl_module.surrogate), self.folder)
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.perf_counter()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         facts = {"seconds": self.seconds, "updates": trainer.global_step}
-        save_surrogate(pl_module.surrogate, Path(self.folder), training=facts)
+        save_surrogate(cast(Surrogate, pl_module.surrogate), self.folder, training=facts)
 
     @property
     def seconds(self) -> float:

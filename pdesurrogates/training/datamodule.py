@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -57,7 +58,7 @@ class _ResumableLoader(DataLoader):
     """A loader whose place is known to the trainer; its state only proves that the data match."""
 
     def state_dict(self) -> dict[str, int]:
-        stream = self.batch_sampler
+        stream = cast(BatchStream, self.batch_sampler)
         return {
             "num_samples": stream.num_samples,
             "batch_size": stream.batch_size,
@@ -134,28 +135,32 @@ class TrajectoryDataModule(L.LightningDataModule):
                 "TrajectoryDataModule: training on several devices is not supported, got "
                 f"{self.trainer.world_size}; set Trainer(devices=1)."
             )
-        files = {name: _open(getattr(self, name)) for name in ("train", "validation", "test")}
-        for name in ("validation", "test"):
-            if files[name] is not None:
-                _check_same(files["train"], files[name], name)
+        train = _open(self.train)
+        others = {
+            name: _open(source)
+            for name, source in (("validation", self.validation), ("test", self.test))
+            if source is not None
+        }
+        for name, file in others.items():
+            _check_same(train, file, name)
         if stage == "fit" and self.train_windows is None:
-            module = self.trainer.lightning_module
+            module: Any = cast(Any, self.trainer).lightning_module
             self.train_windows = TrajectoryWindows(
-                files["train"],
+                train,
                 horizon=module.loss.horizon,
                 stride=self.stride,
                 target_order=module.surrogate.target_order,
             )
-        for name in ("validation", "test"):
-            if files[name] is not None and name not in self._evaluated:
-                horizon = min(self.rollout_steps, (files[name].num_times - 1) // self.stride)
+        for name, file in others.items():
+            if name not in self._evaluated:
+                horizon = min(self.rollout_steps, (file.num_times - 1) // self.stride)
                 self._evaluated[name] = TrajectoryWindows(
-                    files[name], horizon=horizon, stride=self.stride
+                    file, horizon=max(1, horizon), stride=self.stride
                 )
 
     def train_dataloader(self) -> DataLoader:
-        windows = self.train_windows
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        windows = cast(TrajectoryWindows, self.train_windows)
+        progress: Any = cast(Any, self.trainer).fit_loop.epoch_loop.batch_progress
         stream = BatchStream(
             len(windows), self.batch_size, self.seed, lambda: progress.total.processed
         )
@@ -186,7 +191,7 @@ class TrajectoryDataModule(L.LightningDataModule):
 
     def _collate(self, windows: TrajectoryWindows) -> Callable:
         """Collate, keeping the PDE parameters that the surrogate knows, in its order."""
-        names = self.trainer.lightning_module.surrogate.parameter_names
+        names = cast(Any, self.trainer).lightning_module.surrogate.parameter_names
         return _Collate(windows, [list(windows.file.parameters).index(name) for name in names])
 
 
@@ -195,16 +200,14 @@ class _Collate:
         self.collate = windows.collate
         self.columns = columns
 
-    def __call__(self, items: object) -> dict[str, Tensor]:
+    def __call__(self, items: Any) -> dict[str, Tensor]:
         batch = self.collate(items)
         batch["parameters"] = batch["parameters"][:, self.columns]
         return batch
 
 
-def _open(source: str | Path | TrajectoryFile | None) -> TrajectoryFile | None:
-    if source is None or isinstance(source, TrajectoryFile):
-        return source
-    return open_trajectories(source)
+def _open(source: str | Path | TrajectoryFile) -> TrajectoryFile:
+    return source if isinstance(source, TrajectoryFile) else open_trajectories(source)
 
 
 def _check_same(train: TrajectoryFile, other: TrajectoryFile, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal, cast
 
 import lightning as L
 import torch
@@ -71,7 +71,7 @@ class SurrogateModule(L.LightningModule):
         self.seed = seed
 
     def setup(self, stage: str) -> None:
-        datamodule = self.trainer.datamodule
+        datamodule: Any = cast(Any, self.trainer).datamodule
         if stage != "fit" or self.surrogate.is_fitted:
             return
         if datamodule is None or not hasattr(datamodule, "train_windows"):
@@ -90,7 +90,7 @@ class SurrogateModule(L.LightningModule):
         # Reading the loss stops an accelerator; a NaN stays, so there it is found a little later.
         if loss.device.type == "cpu" or step % _CHECK_EVERY == 0:
             self._check_loss(loss)
-        if (step + 1) % self.trainer.log_every_n_steps == 0:
+        if (step + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
             self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
 
@@ -148,15 +148,12 @@ class SurrogateModule(L.LightningModule):
         step = surrogate.bind(batch["parameters"] if surrogate.parameter_names else None)
         dt = surrogate.step_of(batch)
         state = step.initial_state(batch["t"], batch["history"][:, -1])
-        one_step = None
         for n in range(future.shape[1]):
             state = step(batch["t"] + n * dt, state, dt)
-            if n == 0:
-                one_step = _relative_error(step.observe(state), future[:, 0])
-        rollout = _relative_error(step.observe(state), future[:, -1])
-        size = future.shape[0]
-        self.log(f"{prefix}/one_step_error", one_step, batch_size=size, prog_bar=True)
-        self.log(f"{prefix}/rollout_nrmse", rollout, batch_size=size, prog_bar=True)
+            for name, frame in (("one_step_error", 0), ("rollout_nrmse", future.shape[1] - 1)):
+                if n == frame:
+                    error = _relative_error(step.observe(state), future[:, n])
+                    self.log(f"{prefix}/{name}", error, batch_size=len(future), prog_bar=True)
 
 
 def _relative_error(u: Tensor, u_ref: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
@@ -114,9 +115,7 @@ def train(
         surrogate.train()
         trainer.fit(module, datamodule=data)
     seconds = time.perf_counter() - started
-    return TrainingResult(
-        surrogate.eval(), seconds, trainer.global_step, tuple(record.losses)
-    )
+    return TrainingResult(surrogate.eval(), seconds, trainer.global_step, tuple(record.losses))
 
 
 class _Losses(L.Callback):
@@ -130,7 +129,7 @@ class _Losses(L.Callback):
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        outputs: object,
+        outputs: Any,
         batch: object,
         batch_idx: int,
     ) -> None:
