@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -161,6 +162,7 @@ def _provenance(num_threads: int) -> dict:
         "git_commit": commit.stdout.strip() if commit.returncode == 0 else None,
         "machine": {"processor": _processor(), "system": platform.platform()},
         "num_threads": num_threads,
+        "load_average_at_start": os.getloadavg()[0],
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -102,9 +102,7 @@ def rolled_out(
     truth = torch.stack([file.read(i) for i in range(file.num_trajectories)])[:, ::stride]
     times = file.times[::stride].tolist()
     fine = [
-        a + n * (b - a) / substeps
-        for a, b in itertools.pairwise(times)
-        for n in range(substeps)
+        a + n * (b - a) / substeps for a, b in itertools.pairwise(times) for n in range(substeps)
     ] + [times[-1]]
     names = surrogate.parameter_names
     values = torch.stack([file.parameters[n] for n in names], dim=1).float() if names else None
@@ -128,7 +126,9 @@ def one_step_error(surrogate: Surrogate, file: TrajectoryFile) -> float:
     with torch.inference_mode():
         errors = [
             relative_l2(
-                rollout(surrogate.bind(None if values is None else values[i]), u[i], [0.0, dt])[:, 1],
+                rollout(surrogate.bind(None if values is None else values[i]), u[i], [0.0, dt])[
+                    :, 1
+                ],
                 u_next[i],
             )
             for i in torch.arange(len(u)).split(512)
@@ -322,8 +322,16 @@ def main() -> None:
 
     first = config["seeds"][0]
     sweep = [
-        _job(config, args, phase="sweep", arm=arm, learning_rate=rate, seed=first,
-             num_steps=config["sweep_steps"], scored=False)
+        _job(
+            config,
+            args,
+            phase="sweep",
+            arm=arm,
+            learning_rate=rate,
+            seed=first,
+            num_steps=config["sweep_steps"],
+            scored=False,
+        )
         for arm in ARMS
         for rate in config["learning_rates"]
     ]
@@ -334,8 +342,16 @@ def main() -> None:
         if arm not in best or record["validation_error"] < best[arm]["validation_error"]:
             best[arm] = record
     final = [
-        _job(config, args, phase="final", arm=arm, learning_rate=best[arm]["learning_rate"],
-             seed=seed, num_steps=config["num_steps"], scored=True)
+        _job(
+            config,
+            args,
+            phase="final",
+            arm=arm,
+            learning_rate=best[arm]["learning_rate"],
+            seed=seed,
+            num_steps=config["num_steps"],
+            scored=True,
+        )
         for seed in config["seeds"]
         for arm in ARMS
     ]

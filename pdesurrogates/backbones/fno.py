@@ -1,4 +1,4 @@
-"""Which network mixes all points through their Fourier coefficients? The Fourier neural operator."""
+"""Which network mixes all points through few Fourier coefficients? The FNO."""
 
 from __future__ import annotations
 
@@ -88,8 +88,12 @@ class FNO(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.num_modes = (num_modes,) if isinstance(num_modes, int) else tuple(num_modes)
+        self.width = width
+        self.depth = depth
+        self.lifting_ratio = lifting_ratio
+        self.mlp_ratio = mlp_ratio
         self.grid_coordinates = grid_coordinates
-        self._check_arguments(width, depth, lifting_ratio, mlp_ratio)
+        self._check_arguments()
 
         dim = len(self.num_modes)
         hidden = max(1, round(lifting_ratio * width))
@@ -117,9 +121,7 @@ class FNO(nn.Module):
     def extra_repr(self) -> str:
         return f"num_modes={self.num_modes}, grid_coordinates={self.grid_coordinates}"
 
-    def _check_arguments(
-        self, width: int, depth: int, lifting_ratio: float, mlp_ratio: float
-    ) -> None:
+    def _check_arguments(self) -> None:
         if not 1 <= len(self.num_modes) <= 3:
             raise ValueError(
                 "FNO: `num_modes` must have one entry per space axis, 1 to 3 of them, got "
@@ -128,22 +130,22 @@ class FNO(nn.Module):
         counts = {
             "in_channels": self.in_channels,
             "out_channels": self.out_channels,
-            "width": width,
-            "depth": depth,
+            "width": self.width,
+            "depth": self.depth,
         }
         counts |= {f"num_modes[{axis}]": m for axis, m in enumerate(self.num_modes)}
         for name, count in counts.items():
             if int(count) != count or count < 1:
                 raise ValueError(f"FNO: `{name}` must be an integer of at least 1, got {count}.")
-        for name, ratio in (("lifting_ratio", lifting_ratio), ("mlp_ratio", mlp_ratio)):
+        for name, ratio in (("lifting_ratio", self.lifting_ratio), ("mlp_ratio", self.mlp_ratio)):
             if not ratio > 0:
                 raise ValueError(f"FNO: `{name}` must be positive, got {ratio}.")
 
     def _check_input(self, u: Tensor) -> None:
         if not u.is_floating_point():
             raise TypeError(
-                f"FNO: `u` must be real floating point, got {u.dtype}; give a complex field as two "
-                "channels, integers as u.float()."
+                f"FNO: `u` must be real floating point, got {u.dtype}; give a complex field as "
+                "two channels, integers as u.float()."
             )
         if u.ndim == self.dim + 2 and u.shape[1] == self.in_channels:
             return

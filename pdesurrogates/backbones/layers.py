@@ -96,10 +96,8 @@ class SpectralConv(nn.Module):
 
         # (mode, batch * 2, in) x (mode, in, 2 * out): both parts of R times both parts of v_hat.
         products = torch.bmm(v_hat.flatten(0, 1).transpose(0, 1), weight.flatten(2))
-        products = products.unflatten(2, (2, -1)).unflatten(1, (batch, 2)).transpose(0, 1)
-        (real_real, real_imag), (imag_real, imag_imag) = (
-            part.unbind(2) for part in products.unbind(2)
-        )
+        parts = products.view(-1, batch, 4, weight.shape[-1]).transpose(0, 1).unbind(2)
+        real_real, real_imag, imag_real, imag_imag = parts  # of v_hat, of R
         y_hat = torch.stack((real_real - imag_imag, real_imag + imag_real), dim=1)
         return _synthesise(y_hat, tuple(space), transforms, residual)
 

@@ -174,14 +174,20 @@ def _file_arm(path: Path, file: TrajectoryFile) -> tuple[Arm, Truth]:
         truth = Truth.read(file, predicted.times)
         rows = range(predicted.num_trajectories)
         states = predicted.read_windows(rows, [0] * len(rows), predicted.num_times)
-        stated = predicted.attributes
-        calls, parameters = stated.get("calls_per_time"), stated.get("num_parameters")
+        calls = _stated(predicted, "calls_per_time")
+        parameters = _stated(predicted, "num_parameters")
     arm = Arm(
         states,
-        calls_per_time=None if calls is None else float(calls),
+        calls_per_time=calls,
         num_parameters=None if parameters is None else int(parameters),
     )
     return arm, truth
+
+
+def _stated(file: TrajectoryFile, name: str) -> float | None:
+    """A number that `rollout` wrote into its output."""
+    value = file.attributes.get(name)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _frames_of(times: Tensor, file: TrajectoryFile) -> list[int]:
@@ -222,12 +228,11 @@ def save_scores(
 ) -> xr.Dataset:
     """The scores of all arms along a dimension `model`, as netCDF and returned."""
     equation, grid = truth.equation, truth.file.grid
-    conserved = None
-    if equation is not None and equation.conserved:
 
-        def conserved(u: Tensor) -> dict[str, Tensor]:
-            return equation.conserved_quantities(u, grid)
+    def invariants(u: Tensor) -> dict[str, Tensor]:
+        return {} if equation is None else equation.conserved_quantities(u, grid)
 
+    conserved = invariants if invariants(truth.states[:1, :1]) else None
     scores = xr.concat(
         [
             evaluate(

@@ -21,7 +21,8 @@ def run(arguments: Namespace) -> None:
         KeyboardInterrupt: After Ctrl-C, once Lightning has shut down.
     """
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-    options = ["--help"] if arguments.full_help else arguments.rest
+    # A checkpoint of a stranger should not run code.
+    options = ["--help"] if arguments.full_help else ["--weights_only=true", *arguments.rest]
     try:
         LightningCLI(
             SurrogateModule,

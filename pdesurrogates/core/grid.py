@@ -113,10 +113,8 @@ class Grid:
     def coordinates(
         self, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
     ) -> Tensor:
-        """Coordinates of every point, (dim, *space): laid out like a state, one channel per axis."""
-        return torch.stack(
-            torch.meshgrid(*self.axes(dtype=dtype, device=device), indexing="ij")
-        )
+        """Coordinates of every point, (dim, *space): like a state, one channel per axis."""
+        return torch.stack(torch.meshgrid(*self.axes(dtype=dtype, device=device), indexing="ij"))
 
     def resized(self, num_points: Sequence[int] | int) -> Grid:
         """The same box with other numbers of points."""

@@ -8,9 +8,7 @@ import torch
 __all__ = ["generator"]
 
 
-def generator(
-    seed: int, *keys: int, device: torch.device | str = "cpu"
-) -> torch.Generator:
+def generator(seed: int, *keys: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator for the stream named by `seed` and `keys`.
 
     The same name gives the same stream in every process, whatever was drawn before:
@@ -28,7 +26,9 @@ def generator(
         True
     """
     if seed < 0 or any(key < 0 for key in keys):
-        raise ValueError(f"generator: `seed` and `keys` must not be negative, got {(seed, *keys)}.")
+        raise ValueError(
+            f"generator: `seed` and `keys` must not be negative, got {(seed, *keys)}."
+        )
     state = np.random.SeedSequence([seed, *keys]).generate_state(2, np.uint32)
     value = (int(state[0]) << 31) ^ int(state[1])
     return torch.Generator(device=device).manual_seed(value)

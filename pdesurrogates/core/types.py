@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -42,11 +42,11 @@ class StatefulStep(Protocol):
     world `observe(state)` of shape (batch, channel, *space).
     """
 
-    def initial_state(self, t: float | Tensor, u0: Tensor, /) -> object: ...
+    def initial_state(self, t: float | Tensor, u0: Tensor, /) -> Any: ...
 
-    def __call__(self, t: float | Tensor, state: object, dt: float | Tensor, /) -> object: ...
+    def __call__(self, t: float | Tensor, state: Any, dt: float | Tensor, /) -> Any: ...
 
-    def observe(self, state: object, /) -> Tensor: ...
+    def observe(self, state: Any, /) -> Tensor: ...
 
 
 def per_sample(value: float | Tensor, u: Tensor) -> float | Tensor:
@@ -55,7 +55,8 @@ def per_sample(value: float | Tensor, u: Tensor) -> float | Tensor:
         return value
     if value.ndim != 1:
         raise ValueError(
-            f"A per-sample quantity must be a number or a tensor (batch,), got {tuple(value.shape)}."
+            "A per-sample quantity must be a number or a tensor (batch,), got "
+            f"{tuple(value.shape)}."
         )
     return value.to(dtype=u.real.dtype if u.is_complex() else u.dtype, device=u.device).reshape(
         -1, *(1,) * (u.ndim - 1)
@@ -114,13 +115,11 @@ def check_finite(u: Tensor, *, where: str, what: str = "`u`") -> None:
         )
 
 
-def check_times(
-    times: Sequence[float] | Tensor, *, where: str, at_least: int = 1
-) -> list[float]:
+def check_times(times: Sequence[float] | Tensor, *, where: str, at_least: int = 1) -> list[float]:
     """Strictly increasing finite times as Python floats."""
     if isinstance(times, Tensor) and times.ndim != 1:
         raise ValueError(f"{where}: `times` must be one-dimensional, got {tuple(times.shape)}.")
-    values = [float(t) for t in (times.tolist() if hasattr(times, "tolist") else times)]
+    values = [float(t) for t in (times.tolist() if isinstance(times, Tensor) else times)]
     if len(values) < at_least:
         raise ValueError(f"{where}: `times` must hold at least {at_least} entries, got {values}.")
     for n, t in enumerate(values):

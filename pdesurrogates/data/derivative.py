@@ -31,14 +31,15 @@ _BLOCK_BYTES = 32 * 2**20
 
 
 def min_frames(order: int) -> int:
-    """Frames that the stencils of `order` need: order + 1.
+    """Frames that the stencils of `order` need: 2, 3 and 6.
 
     Raises:
         ValueError: If the order is not 1, 2 or 4.
     """
     if order not in (1, 2, 4):
         raise ValueError(f"time_derivative: `order` must be 1, 2 or 4, got {order!r}.")
-    return order + 1
+    # The one-sided stencil of order 4 spans five frames and starts at the first two.
+    return {1: 2, 2: 3, 4: 6}[order]
 
 
 def time_derivative(trajectory: Tensor, dt: float, order: int) -> Tensor:
@@ -58,7 +59,7 @@ def time_derivative(trajectory: Tensor, dt: float, order: int) -> Tensor:
         float64, shape of `trajectory`.
 
     Raises:
-        ValueError: If the order is another, or there are fewer than order + 1 frames.
+        ValueError: If the order is another, or there are fewer than `min_frames(order)`.
 
     Example:
         >>> t = torch.linspace(0, 1, 11, dtype=torch.float64)

@@ -78,8 +78,8 @@ class Equation(ABC):
         if time_derivative is None:
             if not isinstance(d, AutodiffDerivatives):
                 raise ValueError(
-                    f"{type(self).__name__}.residual: on a grid the time derivative must be given "
-                    "as `time_derivative`, e.g. from data.time_derivative(trajectory, dt, order=4)."
+                    f"{type(self).__name__}.residual: on a grid the time derivative must be "
+                    "given as `time_derivative`, e.g. data.time_derivative(trajectory, dt, 4)."
                 )
             time_derivative = d.dt(u)
         return time_derivative - self.rhs(t, u, d)
@@ -180,5 +180,5 @@ class SpectralEquation(BoundEquation):
         return None if result is None else result.hat
 
     def _band_limited(self, hat: Tensor) -> SpectralField:
-        """The state that enters products: what the dealiasing keeps, so that nothing folds back."""
+        """The state that enters products: what dealiasing keeps, so that nothing folds back."""
         return SpectralField(self.provider, hat=self.provider.dealias(hat))

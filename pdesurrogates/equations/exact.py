@@ -19,7 +19,7 @@ __all__ = [
 def kdv_soliton(x: Tensor, t: float, *, speed: float = 1.0, center: float = 0.0) -> Tensor:
     """One soliton of u_t + 6 u u_x + u_xxx = 0 on the line:
 
-        u = speed/2 sech^2(sqrt(speed)/2 (x - speed t - center))
+    u = speed/2 sech^2(sqrt(speed)/2 (x - speed t - center))
     """
     return speed / 2 / torch.cosh(math.sqrt(speed) / 2 * (x - speed * t - center)) ** 2
 
@@ -82,7 +82,7 @@ def allen_cahn_front(
 ) -> Tensor:
     """Resting front of u_t = diffusivity u_xx + reaction (u - u^3) on the line:
 
-        u = tanh((x - center) sqrt(reaction / (2 diffusivity)))
+    u = tanh((x - center) sqrt(reaction / (2 diffusivity)))
     """
     return torch.tanh((x - center) * math.sqrt(reaction / (2 * diffusivity)))
 
@@ -92,7 +92,7 @@ def schrodinger_soliton(
 ) -> Tensor:
     """Bright soliton of i psi_t = -1/2 psi_xx - abs(psi)^2 psi on the line, (2, *x.shape):
 
-        psi = A sech(A (x - v t)) exp(i (v x + (A^2 - v^2) t / 2))
+    psi = A sech(A (x - v t)) exp(i (v x + (A^2 - v^2) t / 2))
     """
     envelope = amplitude / torch.cosh(amplitude * (x - velocity * t))
     phase = velocity * x + (amplitude**2 - velocity**2) / 2 * t

@@ -1,4 +1,4 @@
-"""Derivatives of functions at points by automatic differentiation: for networks and exact formulas."""
+"""Derivatives at points by automatic differentiation: for networks and exact formulas."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ class AutodiffDerivatives(Derivatives):
         if isinstance(value, Tensor):
             if value.ndim > 1:
                 raise ValueError(
-                    "AutodiffDerivatives: a coefficient that varies in space must be a function of "
-                    f"the coordinates, got grid values {tuple(value.shape)}."
+                    "AutodiffDerivatives: a coefficient that varies in space must be a function "
+                    f"of the coordinates, got grid values {tuple(value.shape)}."
                 )
             return value.reshape(-1, 1, 1) if value.ndim == 1 else value
         if callable(value):

@@ -11,7 +11,7 @@ from torch import Tensor
 __all__ = ["Coefficient", "Derivatives"]
 
 Coefficient = float | Tensor | Callable[..., Any]
-"""A number, one number per sample (batch,), values on the grid, or a function of the coordinates."""
+"""A number, one per sample (batch,), grid values, or a function of the coordinates."""
 
 
 class Derivatives(ABC):

@@ -68,7 +68,8 @@ class FourierOperator:
         """phi_k(dt L) as a symbol; `dt` a number or one per sample (batch,) [time]."""
         if isinstance(dt, Tensor) and dt.ndim:
             scaled = FourierOperator(
-                self.symbol * dt.to(self.symbol.device, torch.float64).reshape(
+                self.symbol
+                * dt.to(self.symbol.device, torch.float64).reshape(
                     -1, *(1,) * (self.dim + 1 + self.is_coupled)
                 ),
                 is_coupled=self.is_coupled,

@@ -48,8 +48,8 @@ class SpectralField:
         is_product: bool = False,
     ) -> None:
         self.provider = provider
-        self._values = values
-        self._hat = hat
+        self._values: Any = values
+        self._hat: Any = hat
         self._is_product = is_product
 
     @property
@@ -116,14 +116,16 @@ class SpectralField:
 class _FourierMultipliers(Derivatives):
     """What the solver and the symbol share: derivatives are products with (i k)^order."""
 
-    def __init__(self, k: tuple[Tensor, ...], *, nyquist: tuple[Tensor, ...] | None = None) -> None:
+    def __init__(
+        self, k: tuple[Tensor, ...], *, nyquist: tuple[Tensor, ...] | None = None
+    ) -> None:
         self.dim = len(k)
         self._k = k
         self._nyquist = nyquist
         self._cache: dict[tuple, Tensor] = {}
 
     def _constant(self, name: tuple, like: Tensor, build: Callable[[], Tensor]) -> Tensor:
-        """A constant built once in complex128 or float64 on the host, kept per dtype and device."""
+        """A constant, built in complex128 or float64 on the host, kept per dtype and device."""
         key = (*name, like.dtype, like.device)
         if key not in self._cache:
             # A tensor born in inference mode could never be used for training later.
@@ -172,7 +174,9 @@ class _FourierMultipliers(Derivatives):
         kept = u._hat if u._hat is not None else u._values
         if kept.shape[1] == 1:
             return (u,)
-        return tuple(u._map(lambda tensor, i=i: tensor[:, i : i + 1]) for i in range(kept.shape[1]))
+        return tuple(
+            u._map(lambda tensor, i=i: tensor[:, i : i + 1]) for i in range(kept.shape[1])
+        )
 
     def stack(self, *fields: SpectralField) -> SpectralField:
         if len(fields) == 1:
@@ -237,6 +241,10 @@ class Symbol(_FourierMultipliers):
         hat[:, channel] = 1.0
         return SpectralField(self, hat=hat.to(self._k[0].device))
 
+    def coefficient(self, value: Coefficient) -> Any:
+        value = super().coefficient(value)
+        return value.to(self._k[0].device) if isinstance(value, Tensor) else value
+
     def to_grid(self, hat: Tensor) -> Tensor:
         raise ValueError(
             "Symbol: the linear part of an equation must not multiply fields or add numbers to "
@@ -271,9 +279,7 @@ class SpectralDerivatives(_FourierMultipliers):
         if not 0 < dealias <= 1:
             raise ValueError(f"SpectralDerivatives: `dealias` must be in (0, 1], got {dealias}.")
         k = wavenumbers(grid)
-        m = [
-            axis * length / (2 * math.pi) for axis, length in zip(k, grid.extent, strict=True)
-        ]
+        m = [axis * length / (2 * math.pi) for axis, length in zip(k, grid.extent, strict=True)]
         self.grid = grid
         self.dealias_fraction = dealias
         self.nyquist = tuple(
@@ -282,7 +288,9 @@ class SpectralDerivatives(_FourierMultipliers):
         )
         super().__init__(k, nyquist=self.nyquist)
         kept = [
-            number.abs() < dealias * n / 2 - 1e-9 if dealias < 1 else torch.ones_like(number).bool()
+            number.abs() < dealias * n / 2 - 1e-9
+            if dealias < 1
+            else torch.ones_like(number).bool()
             for number, n in zip(m, grid.num_points, strict=True)
         ]
         self._kept = kept[0]

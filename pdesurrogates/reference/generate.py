@@ -103,7 +103,9 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("num_steps", "num_trajectories", "chunk"):
             if getattr(self, name) < 1:
-                raise ValueError(f"Recipe: `{name}` must be at least 1, got {getattr(self, name)}.")
+                raise ValueError(
+                    f"Recipe: `{name}` must be at least 1, got {getattr(self, name)}."
+                )
         if not (math.isfinite(self.dt) and self.dt > 0):
             raise ValueError(f"Recipe: `dt` must be positive and finite, got {self.dt}.")
         if not (math.isfinite(self.burn_in) and self.burn_in >= 0):

@@ -77,7 +77,7 @@ def random_initial_condition(
     for axis, x in enumerate(grid.axes()):
         scaled = 2 * math.pi * (x - grid.origin[axis]) / grid.extent[axis]
         waves = torch.polar(torch.ones(len(x), k, dtype=torch.float64), torch.outer(scaled, m))
-        coefficients = torch.tensordot(coefficients, waves, dims=([2], [1]))
+        coefficients = torch.einsum("sck...,xk->sc...x", coefficients, waves)
     return mean + coefficients.real
 
 

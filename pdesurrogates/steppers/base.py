@@ -39,9 +39,7 @@ class Stepper(ABC):
     def bind(self, f: TimeDerivative) -> StatefulStep:
         """The one-step map of this method for the time derivative `f`."""
 
-    def step(
-        self, f: TimeDerivative, t: float | Tensor, u: Tensor, dt: float | Tensor
-    ) -> Tensor:
+    def step(self, f: TimeDerivative, t: float | Tensor, u: Tensor, dt: float | Tensor) -> Tensor:
         """u(t + dt) from u(t), without memory: a multistep method takes its starting step.
 
         Args:

@@ -104,7 +104,9 @@ class _BoundETDRK:
             return self._leave(self._times(weights[0], v))
         return self._leave(self.advance(t, v, dt, self._enter(rate), weights))
 
-    def _first(self, t: Any, v: Tensor, dt: Any, n0: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
+    def _first(
+        self, t: Any, v: Tensor, dt: Any, n0: Tensor, weights: tuple[Tensor, ...]
+    ) -> Tensor:
         e, p1 = weights
         return self._add(self._times(e, v), p1, n0)
 
@@ -115,7 +117,9 @@ class _BoundETDRK:
         a = self._add(self._times(e, v), p1, n0)
         return self._add(a.clone(), p2, self._rate(t + dt, a) - n0)
 
-    def _third(self, t: Any, v: Tensor, dt: Any, n0: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
+    def _third(
+        self, t: Any, v: Tensor, dt: Any, n0: Tensor, weights: tuple[Tensor, ...]
+    ) -> Tensor:
         e, half, q, p1, f1, f2, f3 = weights
         a = self._add(self._times(half, v), q, n0)
         na = self._rate(t + dt / 2, a)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pdesurrogates.core import OneStepMap, StatefulStep, TimeDerivative, check_times
@@ -151,8 +150,8 @@ class _CountedCalls:
         self.observe = step.observe
         self._counts = dict(zip(times, counts, strict=False))
 
-    def __call__(self, t: float, state: Any, dt: float) -> Any:
-        count = self._counts[t]
+    def __call__(self, t: float | Tensor, state: Any, dt: float | Tensor) -> Any:
+        count = self._counts[float(t)]
         for n in range(count):
             state = self.step(t + n * dt / count, state, dt / count)
         return state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from typing import cast
 
@@ -33,7 +34,8 @@ class HybridSurrogate(DerivativeSurrogate):
 
     Args:
         backbone: Maps a state to the unknown part of its time derivative, see `Surrogate`.
-        equation: Supplies the linear part; its nonlinear part is not used.
+        equation: Supplies the linear part; its nonlinear part is not used. Parameters of the
+            equation that are named in `parameter_names` take their value per sample.
         stepper: Advances the derivative; `ETDRK` uses the linear part exactly.
         dt: Step of the training data [time unit of the data].
         grid: Periodic grid; training takes it from the data when `None`.
@@ -100,26 +102,42 @@ class HybridSurrogate(DerivativeSurrogate):
                 f"{tuple(u.shape[2:])} points; use surrogate.on(grid) for another resolution."
             )
 
+    def known_for(self, parameters: Tensor | None) -> SpectralEquation:
+        """The equation with the PDE parameters it shares with `parameter_names` per sample.
+
+        Args:
+            parameters: Values of `parameter_names`, (batch, parameter); `None` if there are none.
+        """
+        own = {field.name for field in dataclasses.fields(self.equation)}
+        shared = [(i, name) for i, name in enumerate(self.parameter_names) if name in own]
+        if parameters is None or not shared:
+            return self.known
+        values = {name: parameters[:, i].double() for i, name in shared}
+        equation = dataclasses.replace(self.equation, **values)
+        return cast(SpectralEquation, equation.on(self.known.provider))
+
     def _derivative(self, conditioning: Tensor | None) -> _KnownPlusLearned:
-        return _KnownPlusLearned(self, conditioning)
+        parameters = conditioning
+        if conditioning is not None:
+            parameters = self.parameter_normalizer.denormalize(conditioning)
+        return _KnownPlusLearned(self, self.known_for(parameters), conditioning)
 
     def target(self, batch: dict[str, Tensor]) -> Tensor:
         """du/dt - L u at the last frame, float64."""
-        u = batch["history"][:, -1].double()
-        return super().target(batch) - self._linear(u)
-
-    def _linear(self, u: Tensor) -> Tensor:
-        known = self.known
-        return known.from_modes(known.linear_operator.apply(known.to_modes(u)))
+        known = self.known_for(batch["parameters"] if self.parameter_names else None)
+        hat = known.to_modes(batch["history"][:, -1].double())
+        return super().target(batch) - known.from_modes(known.linear_operator.apply(hat))
 
 
 class _KnownPlusLearned:
     """f(t, u) = L u + R(u), split as ETDRK needs it."""
 
-    def __init__(self, surrogate: HybridSurrogate, conditioning: Tensor | None) -> None:
+    def __init__(
+        self, surrogate: HybridSurrogate, known: SpectralEquation, conditioning: Tensor | None
+    ) -> None:
         self.surrogate = surrogate
         self.conditioning = conditioning
-        self.known = surrogate.known
+        self.known = known
         self.linear_operator = self.known.linear_operator
 
     def __call__(self, t: float | Tensor, u: Tensor) -> Tensor:

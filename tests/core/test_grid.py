@@ -86,7 +86,9 @@ def test_state_check_says_what_to_type():
 def test_first_bad_entry_is_named():
     u = torch.zeros(2, 1, 4)
     u[1, 0, 2] = math.nan
-    with pytest.raises(ValueError, match=r"1 NaN or Inf of 8 entries, the first at index \(1, 0, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"1 NaN or Inf of 8 entries, the first at index \(1, 0, 2\)"
+    ):
         check_finite(u, where="here")
 
 

@@ -48,8 +48,8 @@ def test_derivative_of_float32_is_computed_in_float64():
 def test_derivative_refusals():
     with pytest.raises(ValueError, match="`order` must be 1, 2 or 4, got 3"):
         time_derivative(torch.zeros(9, 1, 4), 0.1, 3)
-    with pytest.raises(ValueError, match="order 4 needs at least 5 frames, got 4"):
-        time_derivative(torch.zeros(4, 1, 4), 0.1, 4)
+    with pytest.raises(ValueError, match="order 4 needs at least 6 frames, got 5"):
+        time_derivative(torch.zeros(5, 1, 4), 0.1, 4)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_too_short_or_uneven(file):
     with pytest.raises(ValueError, match="`horizon` must be at least 1, got 0"):
         TrajectoryWindows(file, horizon=0)
     short = from_arrays(torch.zeros(3, 8), axes="time x", dt=0.1, extent=1.0)
-    with pytest.raises(ValueError, match="targets of order 4 need 5; choose a lower"):
+    with pytest.raises(ValueError, match="targets of order 4 need 6; choose a lower"):
         TrajectoryWindows(short, target_order=4)
     with pytest.raises(ValueError, match="`order` must be 1, 2 or 4, got 3"):
         TrajectoryWindows(short, target_order=3)

@@ -177,7 +177,9 @@ def test_exponential_order_with_imaginary_linear_part(order):
     finest = integrate(f, u0, [0.0, 0.4], ETDRK(4), dt=1e-3).states[0, -1]
     counts = {1: (64, 128, 256), 2: (16, 32, 64), 3: (16, 32, 64), 4: (16, 32, 64)}[order]
     errors = [
-        float((integrate(f, u0, [0.0, 0.4], ETDRK(order), dt=0.4 / n).states[0, -1] - finest).norm())
+        float(
+            (integrate(f, u0, [0.0, 0.4], ETDRK(order), dt=0.4 / n).states[0, -1] - finest).norm()
+        )
         for n in counts
     ]
     assert abs(observed_order(errors) - order) < 0.35, errors

@@ -97,7 +97,9 @@ def test_start_of_adams_bashforth_reuses_the_first_slope():
     assert len(calls) == 4
 
 
-@pytest.mark.parametrize("stepper", [RK4(), AdamsBashforth(3), ETDRK(2), ETDRK(3), ETDRK(4)], ids=str)
+@pytest.mark.parametrize(
+    "stepper", [RK4(), AdamsBashforth(3), ETDRK(2), ETDRK(3), ETDRK(4)], ids=str
+)
 def test_gradient_through_a_solve_matches_finite_differences(stepper):
     f = Burgers(0.1).on(Grid((8,), (2 * math.pi,)))
     u0 = torch.randn(1, 1, 8, requires_grad=True)
@@ -127,7 +129,9 @@ def test_no_value_is_read_back_in_the_loop():
 def test_fixed_steps_compile_to_what_they_are():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        step = torch.compile(RK4().bind(lambda t, u: torch.sin(u)).__call__, backend="eager", fullgraph=True)
+        step = torch.compile(
+            RK4().bind(lambda t, u: torch.sin(u)).__call__, backend="eager", fullgraph=True
+        )
         u0 = torch.randn(1, 1, 8)
         expected = RK4().step(lambda t, u: torch.sin(u), 0.0, u0, 0.1)
         assert torch.allclose(step(0.0, u0, 0.1), expected)

@@ -104,3 +104,46 @@ def test_no_dependence_on_the_nonlinear_part_of_the_equation():
     k = 2 * math.pi / 20
     u0 = torch.cos(k * grid.coordinates()[0])[None, None]
     assert torch.allclose(surrogate(0.0, u0, 0.1), u0 * math.exp(-0.01 * k**2), atol=1e-13)
+
+
+def test_equation_parameters_are_taken_per_sample():
+    grid = Grid((32,), (1.0,))
+    surrogate = HybridSurrogate(
+        FirstChannel(), Burgers(0.0), ETDRK(2), 0.1, grid=grid, parameter_names=("viscosity",)
+    )
+    u0 = torch.sin(2 * math.pi * grid.coordinates())[None].expand(2, 1, 32).contiguous()
+    viscosity = torch.tensor([[0.01], [0.05]])
+    states = rollout(surrogate.bind(parameters=viscosity), u0, [0.0, 0.1, 0.2])
+    decay = torch.exp(-0.2 * (2 * math.pi) ** 2 * viscosity)[:, :, None]
+    assert torch.allclose(states[:, -1], decay * u0, atol=1e-12)
+
+
+def test_target_removes_the_linear_part_of_each_sample():
+    grid = Grid((32,), (1.0,))
+    x = grid.coordinates()[0]
+    times = torch.linspace(0, 1e-3, 6)
+    viscosity = torch.tensor([0.01, 0.05])
+    decay = torch.exp(-viscosity[:, None] * (2 * math.pi) ** 2 * times)
+    states = (decay[:, :, None] * torch.sin(2 * math.pi * x))[:, :, None]
+    file = from_arrays(
+        states,
+        axes="trajectory time channel x",
+        times=times,
+        extent=1.0,
+        parameters={"viscosity": viscosity},
+    )
+    surrogate = HybridSurrogate(
+        FirstChannel(), Burgers(0.0), ETDRK(2), 2e-4, grid=grid, parameter_names=("viscosity",)
+    )
+    windows = TrajectoryWindows(file, target_order=4)
+    target = surrogate.target(windows.__getitems__(list(range(len(windows)))))
+    assert target.abs().max() < 1e-8
+
+
+class FirstChannel(nn.Module):
+    """No rest, with the number of output channels of the state."""
+
+    in_channels, out_channels = 2, 1
+
+    def forward(self, z):
+        return torch.zeros_like(z[:, :1])
