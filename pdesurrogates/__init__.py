@@ -12,21 +12,6 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pdesurrogates import (
-        backbones,
-        core,
-        data,
-        equations,
-        evaluation,
-        operators,
-        reference,
-        steppers,
-        surrogates,
-        training,
-    )
 
 __version__ = "0.1.0"
 
