@@ -35,6 +35,10 @@ $(VENV)/.docs: $(VENV)/.core
 	$(PIP) install -c constraints.txt -e '.[docs]'
 	@touch $@
 
+$(VENV)/.compare: $(VENV)/.core
+	$(PIP) install -c constraints.txt -e '.[compare]'
+	@touch $@
+
 demo: $(VENV)/.core
 	$(BIN)/pdesurrogates demo
 
@@ -49,8 +53,8 @@ lint: $(VENV)/.dev
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
-bench: $(VENV)/.core
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(VENV)/.compare
+	@set -e; for script in $(filter-out benchmarks/harness.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
