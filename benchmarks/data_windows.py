@@ -2,7 +2,8 @@
 
 Data set: 200 x 101 x 1024 float32, contiguous, page cache warm. Item: 20 consecutive frames;
 batch 32; uniformly random; no workers. Rates are medians over passes that alternate between the
-candidates. Memory: resident set while every window of a file larger than a gigabyte is read.
+candidates. Memory: resident set while every window of a file of
+several gigabytes is read, and while a small network is trained on it.
 
 Run: python benchmarks/data_windows.py [--gigabytes 4]
 """
@@ -10,12 +11,9 @@ Run: python benchmarks/data_windows.py [--gigabytes 4]
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
+import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,10 +21,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+from harness import provenance, write_result
 from torch.utils.data import DataLoader
 
+from pdesurrogates.backbones import FNO
 from pdesurrogates.core import FieldSpec, Grid
 from pdesurrogates.data import TrajectoryWindows, TrajectoryWriter, open_trajectories
+from pdesurrogates.steppers import RK4
+from pdesurrogates.surrogates import DerivativeSurrogate
+from pdesurrogates.training import train
 
 BATCH, FRAMES, NUM_TIMES, NUM_POINTS = 32, 20, 101, 1024
 GOAL = 70_000
@@ -134,24 +137,16 @@ def measure_memory(path: Path) -> dict[str, float]:
     }
 
 
-def machine() -> dict[str, object]:
-    info = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(": ")[1] for line in info if line.startswith("model name")), "?")
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        capture_output=True, text=True, cwd=Path(__file__).parent, check=False,
-    )  # fmt: skip
+def measure_training(path: Path, num_steps: int = 100) -> dict[str, float]:
+    """Peak resident memory while a small FNO is trained on the file, statistics included."""
+    surrogate = DerivativeSurrogate(FNO(num_modes=(16,), width=8, depth=1), RK4(), dt=0.01)
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    result = train(surrogate, path, num_steps=num_steps, batch_size=BATCH, accelerator="cpu")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "h5py": h5py.__version__,
-        "hdf5": h5py.version.hdf5_version,
-        "numpy": np.__version__,
-        "threads": torch.get_num_threads(),
-        "command": " ".join(["python", "benchmarks/data_windows.py", *sys.argv[1:]]),
-        "commit": commit.stdout.strip() if commit.returncode == 0 else None,
+        "num_steps": num_steps,
+        "seconds": result.seconds,
+        "resident_peak_beyond_start_mib": peak - start,
     }
 
 
@@ -166,22 +161,23 @@ def main() -> None:
         rates = measure_rates(small)
         write_file(large, max(1, round(options.gigabytes * 1e9 / (NUM_TIMES * NUM_POINTS * 4))))
         memory = measure_memory(large)
+        training = measure_training(large)
     base = rates["h5py_kept_handle"]
     for name, value in rates.items():
         print(f"{name:36}{value:10.0f} windows/s{value / base:8.2f} x h5py")
     print(f"goal {GOAL} windows/s: {'reached' if rates['read_windows'] >= GOAL else 'missed'}")
-    print(", ".join(f"{name} {value:.1f}" for name, value in memory.items()))
+    for facts in (memory, training):
+        print(", ".join(f"{name} {value:.1f}" for name, value in facts.items()))
     result = {
+        **provenance("h5py", "numpy"),
+        "threads": torch.get_num_threads(),
         "windows_per_second": rates,
         "ratio_to_h5py": {name: value / base for name, value in rates.items()},
         "goal_windows_per_second": GOAL,
         "memory": memory,
-        "machine": machine(),
+        "training": training,
     }
-    target = Path(__file__).parent / "results" / "data_windows.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"written: {target}")
+    print(f"written: {write_result('data_windows', result)}")
 
 
 if __name__ == "__main__":

@@ -4,24 +4,16 @@ Needs the extra `compare` (neuraloperator) and, for the compiled rows, a C++ com
 one size are interleaved in one process, so the ratios of a run can be compared; times cannot be
 compared between runs or machines.
 
-    python benchmarks/fno.py [--repetitions 15] [--skip-compiled] [--output FILE]
+    python benchmarks/fno.py [--repetitions 15] [--skip-compiled]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from harness import interleaved_medians, provenance, write_result
 from torch import Tensor, nn
 
 from pdesurrogates.backbones import FNO, ChannelMLP
@@ -80,20 +72,6 @@ def training_step(model: nn.Module, u: Tensor) -> None:
     model(u).square().mean().backward()
 
 
-def interleaved_medians(
-    calls: dict[str, Callable[[], object]], repetitions: int, warm_up: int = 3
-) -> dict[str, float]:
-    """Median milliseconds of each call, all calls taking turns."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for repetition in range(repetitions + warm_up):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if repetition >= warm_up:
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def relative_difference(a: Tensor, b: Tensor) -> float:
     """||a - b|| / ||b||."""
     return float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b))
@@ -128,9 +106,9 @@ def measure(size: str, repetitions: int, *, with_compiled: bool) -> dict:
     )
     rows = {
         name: {
-            "forward_ms": forward[name],
+            "forward_ms": 1e3 * forward[name],
             "forward_speedup": forward[REFERENCE] / forward[name],
-            "training_step_ms": both[name],
+            "training_step_ms": 1e3 * both[name],
             "training_step_speedup": both[REFERENCE] / both[name],
             "goal": GOALS[size].get(name),
             "difference_to_neuraloperator": relative_difference(outputs[name], outputs[REFERENCE]),
@@ -144,33 +122,6 @@ def measure(size: str, repetitions: int, *, with_compiled: bool) -> dict:
     return {"setting": setting, "depth": 4, "parameters": parameters, "rows": rows}
 
 
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} ({len(names)} logical cores)" if names else platform.processor()
-
-
-def _provenance(num_threads: int) -> dict:
-    import neuralop
-
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
-    )
-    return {
-        "command": " ".join(["python", "benchmarks/fno.py", *sys.argv[1:]]),
-        "git_commit": commit.stdout.strip() if commit.returncode == 0 else None,
-        "machine": {"processor": _processor(), "system": platform.platform()},
-        "num_threads": num_threads,
-        "load_average_at_start": os.getloadavg()[0],
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "neuraloperator": neuralop.__version__,
-        },
-    }
-
-
 def main() -> None:
     """Measure, print a table, write the JSON file."""
     parser = argparse.ArgumentParser(
@@ -180,13 +131,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--skip-compiled", action="store_true")
-    parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent / "results" / "fno.json"
-    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
-    results = _provenance(arguments.threads) | {"sizes": {}}
+    results = provenance("neuraloperator") | {"threads": arguments.threads, "sizes": {}}
     for size in arguments.sizes:
         result = measure(size, arguments.repetitions, with_compiled=not arguments.skip_compiled)
         results["sizes"][size] = result
@@ -201,8 +149,7 @@ def main() -> None:
                 f"{row['goal'] or '':>6}  {row['difference_to_neuraloperator']:11.1e}"
                 f"  {row['difference_to_eager']:8.1e}"
             )
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(results, indent=2) + "\n")
+    print("written to", write_result("fno", results))
 
 
 if __name__ == "__main__":

@@ -3,15 +3,15 @@
 Writes benchmarks/results/startup.json. The variants are interleaved; medians are reported.
 """
 
-import json
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from harness import provenance, write_result
+
 REPETITIONS = 7
-RESULT = Path(__file__).parent / "results" / "startup.json"
 VERBS = (
     "demo",
     "generate",
@@ -58,16 +58,16 @@ def main():
     medians = {name: round(statistics.median(values), 4) for name, values in timings.items()}
     torch_seconds = medians["import torch"]
     results = {
+        **provenance(),
         "median_seconds": medians,
         "slowest_command": max(v for k, v in medians.items() if k.startswith("pdesurrogates")),
         "import_over_torch": round(medians["import pdesurrogates"] / torch_seconds, 3),
         "repetitions": REPETITIONS,
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(results, indent=2) + "\n")
+    path = write_result("startup", results)
     for name, value in medians.items():
         print(f"{value:8.3f} s  {name}")
-    print(f"slowest command {results['slowest_command']:.3f} s (limit 0.3 s), written to {RESULT}")
+    print(f"slowest command {results['slowest_command']:.3f} s (limit 0.3 s), written to {path}")
 
 
 if __name__ == "__main__":
