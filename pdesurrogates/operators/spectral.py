@@ -1,4 +1,4 @@
-"""Pseudo-spectral derivatives on periodic grids: fields that transform only when asked."""
+"""Pseudo-spectral derivatives on periodic grids, and the symbol of a linear operator."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from pdesurrogates.core import Grid
 from pdesurrogates.operators.base import Coefficient, Derivatives
+from pdesurrogates.operators.spectral_field import SpectralField
 
-__all__ = ["SpectralDerivatives", "SpectralField", "Symbol", "wavenumbers"]
+__all__ = ["SpectralDerivatives", "Symbol", "wavenumbers"]
 
 
 def wavenumbers(grid: Grid) -> tuple[Tensor, ...]:
@@ -28,89 +29,6 @@ def wavenumbers(grid: Grid) -> tuple[Tensor, ...]:
         m = frequencies(n, 1.0 / n, dtype=torch.float64)
         axes.append((2 * math.pi / length * m).reshape(shape))
     return tuple(axes)
-
-
-class SpectralField:
-    """Grid values and Fourier coefficients of one field, each computed at most once, when asked.
-
-    Sums and derivatives stay with the coefficients, products go to the grid; the coefficients of
-    a product are cut by the provider's dealiasing filter.
-    """
-
-    __slots__ = ("_hat", "_is_product", "_values", "provider")
-
-    def __init__(
-        self,
-        provider: _FourierMultipliers,
-        *,
-        values: Tensor | None = None,
-        hat: Tensor | None = None,
-        is_product: bool = False,
-    ) -> None:
-        self.provider = provider
-        self._values: Any = values
-        self._hat: Any = hat
-        self._is_product = is_product
-
-    @property
-    def values(self) -> Tensor:
-        """Values on the grid, (batch, channel, *space)."""
-        if self._values is None:
-            self._values = self.provider.to_grid(self._hat)
-        return self._values
-
-    @property
-    def hat(self) -> Tensor:
-        """Coefficients of the real FFT, (batch, channel, *modes), last axis N//2 + 1."""
-        if self._hat is None:
-            hat = self.provider.to_modes(self._values)
-            self._hat = self.provider.dealias(hat) if self._is_product else hat
-        return self._hat
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> SpectralField:
-        """A linear map without mixing of points or modes, done where the field already is."""
-        if self._hat is not None:
-            return SpectralField(self.provider, hat=function(self._hat))
-        return self._on_grid(function(self._values), self._is_product)
-
-    def _on_grid(self, values: Tensor, is_product: bool) -> SpectralField:
-        return SpectralField(self.provider, values=values, is_product=is_product)
-
-    def _combine(
-        self, other: SpectralField, function: Callable[[Tensor, Tensor], Tensor]
-    ) -> SpectralField:
-        if self._hat is None and other._hat is None:
-            is_product = self._is_product or other._is_product
-            return self._on_grid(function(self._values, other._values), is_product)
-        return SpectralField(self.provider, hat=function(self.hat, other.hat))
-
-    def __add__(self, other: SpectralField | float) -> SpectralField:
-        if isinstance(other, SpectralField):
-            return self._combine(other, torch.add)
-        return self._on_grid(self.values + other, self._is_product)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: SpectralField | float) -> SpectralField:
-        if isinstance(other, SpectralField):
-            return self._combine(other, torch.sub)
-        return self._on_grid(self.values - other, self._is_product)
-
-    def __rsub__(self, other: float) -> SpectralField:
-        return -self + other
-
-    def __neg__(self) -> SpectralField:
-        return self._map(torch.neg)
-
-    def __mul__(self, other: SpectralField | float | Tensor) -> SpectralField:
-        if isinstance(other, SpectralField):
-            return self._on_grid(self.values * other.values, is_product=True)
-        return self._map(lambda tensor: tensor * other)
-
-    __rmul__ = __mul__
-
-    def __pow__(self, exponent: int) -> SpectralField:
-        return self._on_grid(self.values**exponent, is_product=True)
 
 
 class _FourierMultipliers(Derivatives):
@@ -174,20 +92,10 @@ class _FourierMultipliers(Derivatives):
         kept = u._hat if u._hat is not None else u._values
         if kept.shape[1] == 1:
             return (u,)
-        return tuple(
-            u._map(lambda tensor, i=i: tensor[:, i : i + 1]) for i in range(kept.shape[1])
-        )
+        return tuple(u.map(lambda tensor, i=i: tensor[:, i : i + 1]) for i in range(kept.shape[1]))
 
     def stack(self, *fields: SpectralField) -> SpectralField:
-        if len(fields) == 1:
-            return fields[0]
-        if all(field._hat is None for field in fields):
-            return SpectralField(
-                self,
-                values=torch.cat([field.values for field in fields], dim=1),
-                is_product=any(field._is_product for field in fields),
-            )
-        return SpectralField(self, hat=torch.cat([field.hat for field in fields], dim=1))
+        return fields[0] if len(fields) == 1 else SpectralField.stack(fields)
 
     def coefficient(self, value: Coefficient) -> Any:
         if isinstance(value, Tensor) and value.ndim == 1:
