@@ -38,9 +38,8 @@ def main() -> None:
     """Print arms, floors and the learning-rate sweep."""
     result = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     print("\n".join(rows(result["arms"])), "\n")
-    print(
-        "| floor | mean error | error at end | time to corr. 0.8 | diverged |\n|---|---|---|---|---|"
-    )
+    print("| floor | mean error | error at end | time to corr. 0.8 | diverged |")
+    print("|---|---|---|---|---|")
     for name, floor in result["floors"].items():
         times = floor["correlation_time"]["0.8"]
         print(
