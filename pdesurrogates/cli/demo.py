@@ -39,7 +39,13 @@ from pdesurrogates.surrogates import (
     StateSurrogate,
     Surrogate,
 )
-from pdesurrogates.training import EMA, SaveSurrogate, SurrogateModule, TrajectoryDataModule
+from pdesurrogates.training import (
+    EMA,
+    SaveSurrogate,
+    SurrogateModule,
+    TrajectoryDataModule,
+    WholeCheckpoints,
+)
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -115,7 +121,9 @@ def _claim(folder: Path, **settings: object) -> None:
     """Make the folder ours, or refuse one that holds a demo with other settings."""
     settings = {**settings, "version": __version__}
     path = folder / "demo.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: this is a file; name a folder with --output.")
+    if path.exists() and path.read_text() != json.dumps(settings) + "\n":
         raise ValueError(
             f"{path}: this folder holds a demo made with {path.read_text().strip()}, asked for is "
             f"{json.dumps(settings)}; choose another folder with --output, or delete this one."
@@ -219,6 +227,7 @@ def _train(
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        plugins=[WholeCheckpoints()],
         callbacks=[
             EMA(0.999),
             SaveSurrogate(str(folder)),

@@ -13,7 +13,13 @@ import xarray as xr
 import yaml
 from torch import Tensor
 
-from pdesurrogates.cli.rollout import rollout_file, weights_fingerprint
+from pdesurrogates.cli.rollout import (
+    check_device,
+    initial_states_fingerprint,
+    rollout_file,
+    rollout_times,
+    weights_fingerprint,
+)
 from pdesurrogates.data import TrajectoryFile, open_trajectories
 from pdesurrogates.equations import Equation
 from pdesurrogates.evaluation import Arm, evaluate, measure, report
@@ -23,6 +29,9 @@ from pdesurrogates.surrogates import Surrogate, load_surrogate
 from pdesurrogates.surrogates.checkpoint import CONFIG
 
 __all__ = ["Truth", "equation_of", "rollout_arm", "run", "save_scores"]
+
+
+_EQUATION_KEYS = ("equation", "parameters", "grid", "dt", "num_steps", "num_trajectories")
 
 
 @dataclass(frozen=True)
@@ -54,12 +63,15 @@ class Truth:
             frames = _frames_of(times, file)
         rows = range(file.num_trajectories)
         states = file.read_windows(rows, [frames[0]] * len(rows), frames[-1] - frames[0] + 1)
+        for row, trajectory in enumerate(states):
+            file.check_finite(trajectory, row, frames[0])
         kept = [frame - frames[0] for frame in frames]
         return cls(states[:, kept], file.times[frames], file, equation_of(file))
 
 
 def run(arguments: Namespace) -> None:
     """Score every prediction and write the report."""
+    check_device(arguments.device)
     names = [path.stem for path in arguments.predictions]
     if len(set(names)) < len(names):
         raise ValueError(f"evaluate: the predictions need distinct names, got {names}.")
@@ -114,13 +126,18 @@ def rollout_arm(
 ) -> tuple[Arm, Truth]:
     """Roll a saved surrogate out to `output` and time it, all trajectories in one batch.
 
-    An output that exists is reused if it was made by the same weights.
+    An output that exists is reused if the same weights made it from the same states.
     """
     surrogate = load_surrogate(folder).to(device).eval()
     source = weights_fingerprint(folder)
     if output.exists():
+        first = start % file.num_times
         with open_trajectories(output) as old:
-            is_ours = old.attributes.get("weights") == source
+            is_ours = (
+                old.attributes.get("weights") == source
+                and old.attributes.get("initial_states") == initial_states_fingerprint(file, first)
+                and torch.equal(old.times, rollout_times(file, surrogate.dt, start=start))
+            )
         if not is_ours:
             output.unlink()
     if not output.exists():
@@ -216,7 +233,14 @@ def equation_of(file: TrajectoryFile) -> Equation | None:
     text = file.attributes.get("recipe")
     if not isinstance(text, str):
         return None
-    recipe = load_recipe(yaml.safe_load(text))
+    try:
+        keys = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+    if not isinstance(keys, dict):
+        return None
+    # Only what the equation needs: the rest may name code that is not at hand here.
+    recipe = load_recipe({key: keys[key] for key in _EQUATION_KEYS if key in keys})
     drawn = {name: file.parameters[name] for name in recipe.parameters}
     return dataclasses.replace(recipe.equation, **drawn)
 

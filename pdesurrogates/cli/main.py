@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return INTERRUPTED
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         if arguments.traceback:
             raise
         print(f"pdesurrogates {arguments.verb}: error: {error}", file=sys.stderr)

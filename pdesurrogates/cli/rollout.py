@@ -17,13 +17,22 @@ from pdesurrogates.data import TrajectoryFile, TrajectoryWriter, open_trajectori
 from pdesurrogates.steppers import Stepper, rollout
 from pdesurrogates.surrogates import DerivativeSurrogate, Surrogate, load_surrogate
 
-__all__ = ["parse_stepper", "rollout_file", "run"]
+__all__ = [
+    "check_device",
+    "initial_states_fingerprint",
+    "parse_stepper",
+    "rollout_file",
+    "rollout_times",
+    "run",
+    "weights_fingerprint",
+]
 
 CHUNK_BYTES = 2**26
 
 
 def run(arguments: Namespace) -> None:
     """Load the surrogate, roll out every trajectory of the file, write the result."""
+    check_device(arguments.device)
     surrogate = load_surrogate(arguments.checkpoint)
     if arguments.stepper is not None:
         if not isinstance(surrogate, DerivativeSurrogate):
@@ -64,7 +73,24 @@ def parse_stepper(text: str) -> Stepper:
             f"--stepper: expected one of {', '.join(known)}, with an order as in "
             f"AdamsBashforth:2 where there is one, got {text!r}."
         )
-    return getattr(steppers, name)(*([int(order)] if order else []))
+    try:
+        return getattr(steppers, name)(*([int(order)] if order else []))
+    except TypeError as error:
+        raise ValueError(
+            f"--stepper: {name} {'has no order' if order else 'needs an order'}, got {text!r}; "
+            f"write {name if order else f'{name}:2'}."
+        ) from error
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that torch does not know or cannot use here."""
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"--device: expected a device that torch can use here, such as cpu, got {name!r} "
+            f"({str(error).splitlines()[0]})."
+        ) from error
 
 
 def weights_fingerprint(folder: Path) -> str:
@@ -74,6 +100,43 @@ def weights_fingerprint(folder: Path) -> str:
         if path.is_file():
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def initial_states_fingerprint(file: TrajectoryFile, frame: int, batch_size: int = 64) -> str:
+    """A hash of one frame of every trajectory, and of the PDE parameters.
+
+    Raises:
+        ValueError: If a state holds NaN or Inf, naming trajectory, time and field.
+    """
+    digest = hashlib.sha256()
+    for low in range(0, file.num_trajectories, batch_size):
+        rows = range(low, min(low + batch_size, file.num_trajectories))
+        states = file.read_windows(rows, [frame] * len(rows), 1)
+        for row, state in zip(rows, states, strict=True):
+            file.check_finite(state, row, frame)
+        digest.update(states.numpy().tobytes())
+    for name, values in file.parameters.items():
+        digest.update(name.encode() + values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def rollout_times(
+    file: TrajectoryFile, dt: float, *, start: int = 0, num_steps: int | None = None
+) -> Tensor:
+    """Times of a rollout from frame `start`: (time,), or (trajectory, time) where they differ.
+
+    Without `num_steps` they reach to the end of the file.
+    """
+    if not -file.num_times <= start < file.num_times:
+        raise ValueError(
+            f"rollout: `start` must be a frame of {file.name}, which has {file.num_times}, got "
+            f"{start}."
+        )
+    first = start % file.num_times
+    origin = file.times[..., first : first + 1].double()
+    if num_steps is None:
+        num_steps = math.floor(float((file.times[..., -1:] - origin).min()) / dt + 1e-6)
+    return origin + dt * torch.arange(num_steps + 1).double()
 
 
 def rollout_file(
@@ -107,23 +170,17 @@ def rollout_file(
         source: Identity of the weights; a partial output of others is refused.
         overwrite: Replace an existing output.
     """
-    first = range(file.num_times)[start] if -file.num_times <= start < file.num_times else None
-    if first is None:
-        raise ValueError(
-            f"rollout: `start` must be a frame of {file.name}, which has {file.num_times}, got "
-            f"{start}."
-        )
     dt = surrogate.dt if dt is None else dt
-    origin = file.times[..., first : first + 1].double()
-    if num_steps is None:
-        num_steps = math.floor(float((file.times[..., -1:] - origin).min()) / dt + 1e-6)
+    times = rollout_times(file, dt, start=start, num_steps=num_steps)
+    first, num_steps = start % file.num_times, times.shape[-1] - 1
     if num_steps < save_every:
         raise ValueError(
             f"rollout: no state to save after frame {first} of {file.name} with dt = {dt:g}, "
             f"{num_steps} steps and one state per {save_every}; give `--num-steps` to go beyond "
             "the end of the file."
         )
-    times = origin + dt * torch.arange(num_steps // save_every * save_every + 1).double()
+    times = times[..., : num_steps // save_every * save_every + 1]
+    surrogate.check_trajectories(file)
     names = surrogate.parameter_names
     with TrajectoryWriter(
         output,
@@ -136,11 +193,12 @@ def rollout_file(
             "source": file.name,
             "surrogate": type(surrogate).__name__,
             "weights": source,
+            "initial_states": initial_states_fingerprint(file, first, batch_size),
             "calls_per_time": surrogate.num_evaluations / dt,
             "num_parameters": count_parameters(surrogate),
         },
         dtype=str(file.dtype).removeprefix("torch."),
-        fingerprint=f"{source} {getattr(surrogate, 'stepper', '')} {dt} {first} {save_every}",
+        fingerprint=f"{getattr(surrogate, 'stepper', '')} {dt} {save_every} {batch_size}",
         overwrite=overwrite,
     ) as writer:
         batches = range(0, file.num_trajectories, batch_size)

@@ -173,6 +173,31 @@ class TrajectoryFile:
             )
         return float(times[-1] - times[0]) / (len(times) - 1)
 
+    def check_finite(self, states: Tensor, index: int, first: int = 0) -> None:
+        """Refuse NaN and Inf in states that were read from this file.
+
+        Args:
+            states: (time, channel, *space), frames first, first + 1, ... of trajectory `index`.
+            index: Trajectory.
+            first: Frame of the first state.
+
+        Raises:
+            ValueError: Naming file, trajectory, time and field of the first bad value.
+        """
+        if bool(torch.isfinite(states.sum())):
+            return
+        bad = (~torch.isfinite(states)).nonzero()
+        if len(bad):
+            step, channel, *point = (int(i) for i in bad[0])
+            frame = first + step
+            raise ValueError(
+                f"{self.name}, trajectory {index}: values must be finite, got "
+                f"{float(states[step, channel, *point])} in field {self.fields.names[channel]!r} "
+                f"at frame {frame} (t = {float(self.times_of(index)[frame]):g}), point "
+                f"{tuple(point)}; leave this trajectory out or generate it again with a smaller "
+                f"step."
+            )
+
     def to_xarray(self, index: int | None = None) -> xarray.Dataset:
         """One trajectory, or all of them, as an `xarray.Dataset` in memory."""
         from pdesurrogates.data.xarray_bridge import to_xarray

@@ -80,7 +80,7 @@ def array_format(path: Path) -> str | None:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is a folder.
+        ValueError: If it is a folder, or empty.
     """
     if path.is_dir():
         raise ValueError(f"{path}: this is a folder; name one file in it.")
@@ -90,6 +90,8 @@ def array_format(path: Path) -> str | None:
         )
     with path.open("rb") as stream:
         head = stream.read(16)
+    if not head:
+        raise ValueError(f"{path}: the file is empty; copy, download or generate it again.")
     for signature, name in _SIGNATURES.items():
         if head.startswith(signature):
             return name

@@ -109,10 +109,9 @@ class _Reader:
         return found
 
     def _times(self, exact: Any) -> Tensor:
-        if exact is not None and "time" in exact:
-            return torch.from_numpy(exact["time"][()])
-        stored = self._require("dimensions/time")[()]
-        return clean_times(stored, where=f"{self.path}: dimensions/time")
+        is_exact = exact is not None and "time" in exact
+        key = f"{EXACT_GROUP}/time" if is_exact else "dimensions/time"
+        return clean_times(self._require(key)[()], where=f"{self.path}: {key}")
 
     def _grid(self, exact: Any) -> Grid:
         coordinates = {}

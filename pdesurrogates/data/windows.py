@@ -148,20 +148,7 @@ class TrajectoryWindows(Dataset):
         block = max(1, _CHECK_BYTES // max(1, file.frame_bytes))
         for first in range(0, file.num_times, block):
             u = file.read(trajectory, slice(first, first + block))
-            if bool(torch.isfinite(u.sum())):
-                continue
-            bad = (~torch.isfinite(u)).nonzero()
-            if len(bad):
-                frame, channel, *point = (int(i) for i in bad[0])
-                frame += first
-                raise ValueError(
-                    f"{file.name}, trajectory {trajectory}: values must be finite, got "
-                    f"{float(u[frame - first, channel, *point])} in field "
-                    f"{file.fields.names[channel]!r} at frame {frame} "
-                    f"(t = {float(file.times_of(trajectory)[frame]):g}), point {tuple(point)}; "
-                    f"leave this trajectory out (trajectories=...) or generate it again with a "
-                    f"smaller step."
-                )
+            file.check_finite(u, trajectory, first)
         self._finite.add(trajectory)
 
     def _check_length(self) -> None:

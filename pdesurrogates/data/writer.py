@@ -33,7 +33,7 @@ class TrajectoryWriter:
     The same arguments give the same bytes, interrupted or not: no dates are stored.
 
     Opening it again with the same arguments and `fingerprint` continues; ask `completed` what is
-    left to do.
+    left to do. A partial file without a single state is replaced, whatever it was made with.
 
     Args:
         path: Final name of the file.
@@ -81,14 +81,14 @@ class TrajectoryWriter:
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
-        self.partial = self.path.with_name(self.path.name + ".partial")
-        self.progress = self.path.with_name(self.path.name + ".partial.progress")
         self._descriptor: int | None = None
         where = f"TrajectoryWriter {self.path}"
         if num_trajectories < 1:
             raise ValueError(
                 f"{where}: num_trajectories must be at least 1, got {num_trajectories}."
             )
+        if self.path.is_dir():
+            raise ValueError(f"{where}: this is a folder; name a file in it.")
         if self.path.exists() and not overwrite:
             raise ValueError(
                 f"{where}: the file exists and is not overwritten; give another name, delete it, "
@@ -98,6 +98,8 @@ class TrajectoryWriter:
             raise ValueError(
                 f"{where}: folder {self.path.parent} does not exist; create it first."
             )
+        self.partial = self.path.with_name(self.path.name + ".partial")
+        self.progress = self.path.with_name(self.path.name + ".partial.progress")
         self._target = Target(
             fields=fields,
             grid=grid,
@@ -208,7 +210,8 @@ class TrajectoryWriter:
         recorded = self._recorded()
         if recorded is not None:
             differing = _difference(recorded["description"], self._description)
-            if differing and not overwrite:
+            has_states = any(frames for _, frames in recorded["frames_done"])
+            if differing and has_states and not overwrite:
                 self.close()
                 raise ValueError(
                     f"TrajectoryWriter {self.path}: {self.partial.name} was begun with other "

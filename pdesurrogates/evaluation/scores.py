@@ -95,15 +95,11 @@ def evaluate(
         A dataset with the dimensions trajectory, time, field, threshold, quantity, and on periodic
         grids wavenumber and band; the formula of each variable is its attribute `formula`.
         `scores.to_netcdf("scores.nc", engine="h5netcdf")` saves it.
+
+    Raises:
+        ValueError: If shapes or times do not fit, or the reference holds NaN or Inf.
     """
-    expected = (reference.shape[0], reference.shape[1], reference.shape[2], *grid.shape)
-    for name, value in (("prediction", prediction), ("reference", reference)):
-        if tuple(value.shape) != expected or value.ndim != grid.dim + 3:
-            raise ValueError(
-                f"evaluate: `{name}` must have shape (trajectory, time, channel, *space) with "
-                f"*space = {grid.shape}, got {tuple(value.shape)}; the other one has "
-                f"{tuple((reference if name == 'prediction' else prediction).shape)}."
-            )
+    prediction, reference = _checked(prediction, reference, grid)
     if not 1 <= num_given < reference.shape[1]:
         raise ValueError(
             f"evaluate: `num_given` must leave at least one of the {reference.shape[1]} saved "
@@ -115,7 +111,8 @@ def evaluate(
             f"evaluate: `fields` names {fields.num_channels} channels {fields.names}, the states "
             f"have {reference.shape[2]}."
         )
-    saved = torch.as_tensor(times, dtype=torch.float64)
+    saved = _checked_times(times, reference)
+    _check_reference(reference, saved, fields)
     lead = (saved - saved[..., :1]).expand(reference.shape[:2])
     names: list[str] = []
     blocks = []
@@ -140,6 +137,52 @@ def evaluate(
     dataset.attrs["num_diverged"] = int((dataset.divergence_step >= 0).sum())
     dataset.rmse.attrs["unit"] = ", ".join(fields.units or ())
     return _with_coordinates(dataset, grid, saved, fields, thresholds, names)
+
+
+def _checked(prediction: Tensor, reference: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Both without gradient history, or an error that says what does not fit."""
+    for name, value in (("prediction", prediction), ("reference", reference)):
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"evaluate: `{name}` must be a torch tensor, got {type(value).__name__}; convert "
+                f"it with torch.as_tensor({name})."
+            )
+        if value.ndim != grid.dim + 3 or tuple(value.shape[3:]) != grid.shape:
+            raise ValueError(
+                f"evaluate: `{name}` must have shape (trajectory, time, channel, *space) with "
+                f"*space = {grid.shape}, got {tuple(value.shape)}; add missing axes, e.g. "
+                f"{name}[None]."
+            )
+    if prediction.shape != reference.shape:
+        raise ValueError(
+            "evaluate: `prediction` and `reference` must have the same shape, got "
+            f"{tuple(prediction.shape)} and {tuple(reference.shape)}; compare the same "
+            "trajectories, times and fields."
+        )
+    return prediction.detach(), reference.detach()
+
+
+def _checked_times(times: Sequence[float] | Tensor, reference: Tensor) -> Tensor:
+    saved = torch.as_tensor(times, dtype=torch.float64)
+    if tuple(saved.shape) not in (tuple(reference.shape[:2]), (reference.shape[1],)):
+        raise ValueError(
+            "evaluate: `times` must have one entry per saved state, "
+            f"({reference.shape[1]},) or {tuple(reference.shape[:2])}, got {tuple(saved.shape)}."
+        )
+    return saved
+
+
+def _check_reference(reference: Tensor, times: Tensor, fields: FieldSpec) -> None:
+    """A prediction may diverge, the truth may not: nothing can be measured against NaN."""
+    bad = ~torch.isfinite(reference)
+    if bool(bad.any()):
+        trajectory, frame, channel = (int(i) for i in bad.nonzero()[0][:3])
+        t = float(times[frame] if times.ndim == 1 else times[trajectory, frame])
+        raise ValueError(
+            f"evaluate: `reference` must be finite, got {int(bad.sum())} NaN or Inf, the first in "
+            f"trajectory {trajectory}, field {fields.names[channel]!r} at frame {frame} "
+            f"(t = {t:g}); leave this trajectory out or solve it again with a smaller step."
+        )
 
 
 def _default_fields(num_channels: int) -> FieldSpec:

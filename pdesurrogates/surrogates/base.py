@@ -16,7 +16,7 @@ from pdesurrogates.data import Normalizer
 if TYPE_CHECKING:
     from pdesurrogates.data import TrajectoryFile, TrajectoryWindows
 
-__all__ = ["DT_TOLERANCE", "Surrogate", "same_box"]
+__all__ = ["DT_TOLERANCE", "Surrogate", "check_kind", "same_box"]
 
 DT_TOLERANCE = 1e-6
 _FLOAT32_ROUNDING = 2.0**-23
@@ -60,6 +60,20 @@ def same_box(a: Grid, b: Grid) -> bool:
     )
 
 
+def check_kind(value: object, kind: type, *, where: str, name: str) -> None:
+    """Refuse a part of a surrogate that is not an instance of `kind`.
+
+    Raises:
+        TypeError: Naming the argument and what came.
+    """
+    if not isinstance(value, kind):
+        came = value.__name__ if isinstance(value, type) else repr(value)
+        raise TypeError(
+            f"{where}: `{name}` must be an instance of {kind.__name__}, got {came}; build it "
+            "first and pass the object, not its name or class."
+        )
+
+
 class Surrogate(nn.Module):
     """A network that carries a state over one time step; base of all surrogates.
 
@@ -100,8 +114,14 @@ class Surrogate(nn.Module):
         parameter_names: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        if not dt > 0:
-            raise ValueError(f"{type(self).__name__}: `dt` must be positive, got {dt}.")
+        where = type(self).__name__
+        check_kind(backbone, nn.Module, where=where, name="backbone")
+        if fields is not None:
+            check_kind(fields, FieldSpec, where=where, name="fields")
+        if grid is not None:
+            check_kind(grid, Grid, where=where, name="grid")
+        if not (math.isfinite(dt) and dt > 0):
+            raise ValueError(f"{where}: `dt` must be positive and finite, got {dt}.")
         self.backbone = backbone
         self.dt = float(dt)
         self.fields = fields

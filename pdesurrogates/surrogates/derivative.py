@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pdesurrogates.core import FieldSpec, Grid, StatefulStep, TimeDerivative
 from pdesurrogates.steppers import Stepper
-from pdesurrogates.surrogates.base import Surrogate
+from pdesurrogates.surrogates.base import Surrogate, check_kind
 
 __all__ = ["DerivativeSurrogate"]
 
@@ -67,6 +67,7 @@ class DerivativeSurrogate(Surrogate):
         parameter_names: Sequence[str] = (),
     ) -> None:
         super().__init__(backbone, dt, fields=fields, grid=grid, parameter_names=parameter_names)
+        check_kind(stepper, Stepper, where=type(self).__name__, name="stepper")
         if target_order not in (None, 1, 2, 4):
             raise ValueError(
                 f"{type(self).__name__}: `target_order` must be 1, 2, 4 or None (paired with the "
@@ -83,6 +84,7 @@ class DerivativeSurrogate(Surrogate):
 
     def with_stepper(self, stepper: Stepper) -> DerivativeSurrogate:
         """The same network (shared weights) advanced by another stepper."""
+        check_kind(stepper, Stepper, where=f"{type(self).__name__}.with_stepper", name="stepper")
         other = copy.copy(self)
         other.stepper = stepper
         other._has_warned = False
@@ -106,7 +108,13 @@ class DerivativeSurrogate(Surrogate):
         return self.stepper.bind(self._derivative(conditioning))
 
     def check_dt(self, dt: float | Tensor, t: float | Tensor = 0.0) -> None:
-        """Warn once when the step is outside the range of the training data."""
+        """Warn once when the step is outside the range of the training data.
+
+        Raises:
+            ValueError: If the step is a number that is not positive.
+        """
+        if not isinstance(dt, Tensor) and not dt > 0:
+            raise ValueError(f"{type(self).__name__}: `dt` must be positive, got {dt}.")
         if self._has_warned or not self._deviates(dt, t):
             return
         self._has_warned = True

@@ -1,6 +1,7 @@
 """How are weights found? Losses, the Lightning module and data module, one call for scripts."""
 
 from pdesurrogates.training.callbacks import EMA, SaveSurrogate
+from pdesurrogates.training.checkpoints import WholeCheckpoints
 from pdesurrogates.training.datamodule import BatchStream, TrajectoryDataModule
 from pdesurrogates.training.losses import InputNoise, Loss, OneStep, Pushforward, Unrolled
 from pdesurrogates.training.module import SurrogateModule
@@ -18,5 +19,6 @@ __all__ = [
     "TrainingResult",
     "TrajectoryDataModule",
     "Unrolled",
+    "WholeCheckpoints",
     "train",
 ]

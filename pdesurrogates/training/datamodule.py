@@ -117,6 +117,8 @@ class TrajectoryDataModule(L.LightningDataModule):
                 raise ValueError(
                     f"TrajectoryDataModule: `{name}` must be at least 1, got {value}."
                 )
+        if seed < 0:
+            raise ValueError(f"TrajectoryDataModule: `seed` must not be negative, got {seed}.")
         self.train = train
         self.validation = validation
         self.test = test
@@ -143,6 +145,12 @@ class TrajectoryDataModule(L.LightningDataModule):
         }
         for name, file in others.items():
             _check_same(train, file, name)
+        split = {"validate": "validation", "test": "test"}.get(stage)
+        if split is not None and split not in others:
+            raise ValueError(
+                f"TrajectoryDataModule: `{stage}` needs the file of the {split} split, got none; "
+                f"set `{split}` (data.{split} in YAML)."
+            )
         if stage == "fit" and self.train_windows is None:
             module: Any = cast(Any, self.trainer).lightning_module
             self.train_windows = TrajectoryWindows(
@@ -215,5 +223,5 @@ def _check_same(train: TrajectoryFile, other: TrajectoryFile, name: str) -> None
         raise ValueError(
             f"TrajectoryDataModule: `{name}` must have the fields and box of `train`, "
             f"{train.fields.names} on {train.grid}, got {other.fields.names} on {other.grid} in "
-            f"{other.name}."
+            f"{other.name}; give splits of one data set."
         )

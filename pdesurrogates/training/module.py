@@ -60,6 +60,8 @@ class SurrogateModule(L.LightningModule):
             raise ValueError(
                 f"SurrogateModule: `learning_rate` must be positive, got {learning_rate}."
             )
+        if seed < 0:
+            raise ValueError(f"SurrogateModule: `seed` must not be negative, got {seed}.")
         self.surrogate = surrogate
         self.loss = OneStep() if loss is None else loss
         self.learning_rate = learning_rate
@@ -72,7 +74,10 @@ class SurrogateModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         datamodule: Any = cast(Any, self.trainer).datamodule
-        if stage != "fit" or self.surrogate.is_fitted:
+        if stage != "fit":
+            return
+        self.surrogate.train()
+        if self.surrogate.is_fitted:
             return
         if datamodule is None or not hasattr(datamodule, "train_windows"):
             raise ValueError(
@@ -81,6 +86,20 @@ class SurrogateModule(L.LightningModule):
                 "surrogate.fit_normalizers(windows) first."
             )
         self.surrogate.fit_normalizers(datamodule.train_windows)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the weights of another surrogate before torch lists every one of them."""
+        own = {name: value.shape for name, value in self.state_dict().items()}
+        saved = {name: value.shape for name, value in checkpoint["state_dict"].items()}
+        differing = [name for name in {**own, **saved} if own.get(name) != saved.get(name)]
+        if differing:
+            name = differing[0]
+            raise ValueError(
+                f"SurrogateModule: the checkpoint must hold the weights of this surrogate, "
+                f"{len(differing)} of {len(own)} differ, the first is {name!r}: "
+                f"{_size(own.get(name))} here, {_size(saved.get(name))} there; resume with the "
+                "configuration that wrote the checkpoint."
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         step = self.global_step
@@ -154,6 +173,10 @@ class SurrogateModule(L.LightningModule):
                 if n == frame:
                     error = _relative_error(step.observe(state), future[:, n])
                     self.log(f"{prefix}/{name}", error, batch_size=len(future), prog_bar=True)
+
+
+def _size(shape: torch.Size | None) -> str:
+    return "absent" if shape is None else str(tuple(shape))
 
 
 def _relative_error(u: Tensor, u_ref: Tensor) -> Tensor:

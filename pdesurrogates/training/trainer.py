@@ -81,6 +81,8 @@ def train(
     Returns:
         The trained surrogate with the seconds it took.
     """
+    if num_steps < 1:
+        raise ValueError(f"train: `num_steps` must be at least 1, got {num_steps}.")
     if not isinstance(data, TrajectoryDataModule):
         data = TrajectoryDataModule(data, batch_size=batch_size, stride=stride, seed=seed)
     module = SurrogateModule(
@@ -112,7 +114,6 @@ def train(
             log_every_n_steps=log_every,
             use_distributed_sampler=False,
         )
-        surrogate.train()
         trainer.fit(module, datamodule=data)
     seconds = time.perf_counter() - started
     return TrainingResult(surrogate.eval(), seconds, trainer.global_step, tuple(record.losses))

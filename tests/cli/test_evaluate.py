@@ -1,11 +1,13 @@
 """evaluate: scores and a report from rollout files and surrogate folders."""
 
 import pytest
+import torch
 import xarray as xr
 
 from pdesurrogates.cli.evaluate import equation_of
 from pdesurrogates.cli.main import main
-from pdesurrogates.data import open_trajectories
+from pdesurrogates.core import FieldSpec, Grid
+from pdesurrogates.data import open_trajectories, write_trajectories
 from pdesurrogates.equations import KuramotoSivashinsky
 
 
@@ -59,3 +61,69 @@ def test_missing_files(missing, data_file, tmp_path, capsys):
     pair = (gone, str(data_file)) if missing == "prediction" else (str(data_file), gone)
     assert main(["evaluate", pair[0], "--reference", pair[1]]) == 2
     assert "gone.hdf5" in capsys.readouterr().err
+
+
+def other_file(data_file, path, change):
+    """The states of a file, changed, in a file of their own."""
+    with open_trajectories(data_file) as file:
+        u = torch.stack([file.read(i) for i in range(file.num_trajectories)])
+    write_trajectories(
+        path,
+        change(u),
+        fields=FieldSpec(("u",)),
+        grid=Grid((32,), (16.0,)),
+        times=[0.2 * n for n in range(13)],
+    )
+    return path
+
+
+def test_a_rollout_is_reused_for_the_same_states_only(surrogate_folder, data_file, tmp_path):
+    other = other_file(data_file, tmp_path / "other.hdf5", lambda u: u.flip(3))
+    rollout = tmp_path / "out" / "rollouts" / "heun.hdf5"
+    words = ["--output", str(tmp_path / "out")]
+
+    def score(reference, *more):
+        command = ["evaluate", str(surrogate_folder), "--reference", str(reference), *words, *more]
+        assert main(command) == 0
+        with open_trajectories(rollout) as file:
+            return file.read(0), rollout.stat().st_mtime_ns
+
+    first, made = score(data_file)
+    assert score(data_file)[1] == made
+    second, _ = score(other)
+    assert not second[0].equal(first[0])
+    later, _ = score(other, "--start", "3")
+    assert len(later) == len(second) - 3
+
+
+def test_a_reference_that_is_not_finite_is_refused(data_file, tmp_path, capsys):
+    def spoil(u):
+        u[2, 7, 0, 3] = float("inf")
+        return u
+
+    reference = other_file(data_file, tmp_path / "bad.hdf5", spoil)
+    words = [str(data_file), "--reference", str(reference), "--output", str(tmp_path / "out")]
+    assert main(["evaluate", *words]) == 2
+    assert "trajectory 2: values must be finite, got inf in field 'u' at frame 7" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_diverged_prediction_is_scored_and_counted(data_file, tmp_path):
+    def spoil(u):
+        u[1, 4:] = float("nan")
+        return u
+
+    prediction = other_file(data_file, tmp_path / "diverged.hdf5", spoil)
+    words = [str(prediction), "--reference", str(data_file), "--output", str(tmp_path)]
+    assert main(["evaluate", *words]) == 0
+    with xr.open_dataset(tmp_path / "scores.nc", engine="h5netcdf") as scores:
+        assert scores.divergence_step.values.tolist() == [[-1, 4, -1]]
+        assert scores.attrs["num_diverged"] == 1
+
+
+def test_a_recipe_given_as_an_object_names_no_equation(data_file):
+    with open_trajectories(data_file) as file:
+        file.attributes["recipe"] = "Recipe(equation=Burgers(viscosity=0.01), dt=0.1)"
+        assert equation_of(file) is None

@@ -5,7 +5,8 @@ import torch
 
 from pdesurrogates.cli import rollout as verb
 from pdesurrogates.cli.main import main
-from pdesurrogates.data import open_trajectories
+from pdesurrogates.core import FieldSpec, Grid
+from pdesurrogates.data import open_trajectories, write_trajectories
 from pdesurrogates.steppers import RK4, AdamsBashforth, integrate, rollout
 from pdesurrogates.surrogates import load_surrogate
 
@@ -83,6 +84,9 @@ def test_a_killed_rollout_continues_to_the_same_bytes(
         (["--stepper", "Magic"], "expected one of"),
         (["--start", "40"], "must be a frame"),
         (["--start", "12"], "no state to save"),
+        (["--stepper", "RK4:2"], "has no order"),
+        (["--stepper", "AdamsBashforth:9"], "must be 2, 3 or 4"),
+        (["--device", "abacus"], "--device: expected a device"),
     ],
 )
 def test_mistakes_are_named(words, text, surrogate_folder, data_file, tmp_path, capsys):
@@ -94,3 +98,28 @@ def test_mistakes_are_named(words, text, surrogate_folder, data_file, tmp_path, 
 def test_steppers_by_name():
     assert verb.parse_stepper("RK4") == RK4()
     assert verb.parse_stepper("AdamsBashforth:3") == AdamsBashforth(3)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"extent": 8.0}, "was made for Grid"),
+        ({"fields": FieldSpec(("v",))}, "must have the fields of the surrogate"),
+        ({"value": float("nan")}, "trajectory 1: values must be finite, got nan in field 'u'"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(
+    change, text, surrogate_folder, data_file, tmp_path, capsys
+):
+    u = states(data_file)
+    u[1, 0, 0, 5] = change.get("value", 0.0)
+    path = write_trajectories(
+        tmp_path / "other.hdf5",
+        u,
+        fields=change.get("fields", FieldSpec(("u",))),
+        grid=Grid((32,), (change.get("extent", 16.0),)),
+        times=[0.2 * n for n in range(13)],
+    )
+    assert run(surrogate_folder, path, tmp_path / "out.hdf5") == 2
+    assert text in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]

@@ -72,6 +72,24 @@ def test_a_wrong_configuration_is_named(old, new, text, workplace, capsys):
     assert text in error
 
 
+def test_a_checkpoint_that_does_not_fit_is_named(workplace, capsys):
+    checkpointing = ["--trainer.callbacks.init_args.every_n_train_steps=2"]
+    assert fit("--trainer.max_steps=2", *checkpointing) == 0
+    last = workplace / "runs/fit/checkpoints/last.ckpt"
+    words = [f"--ckpt_path={last}", "--trainer.max_steps=4", *checkpointing]
+    assert fit(*words, "--model.surrogate.backbone.width=4") == 2
+    assert "checkpoint must hold the weights of this surrogate" in capsys.readouterr().err
+    for content in (last.read_bytes()[:3000], b"hi", b""):
+        last.write_bytes(content)
+        assert fit(*words) == 2
+        assert f"{last}: expected a Lightning checkpoint" in capsys.readouterr().err
+
+
+def test_a_setting_that_lightning_refuses_is_one_line(workplace, capsys):
+    assert fit("--trainer.max_steps=-5") == 2
+    assert "pdesurrogates fit: error: `max_steps` must be" in capsys.readouterr().err
+
+
 def test_full_help_lists_lightnings_options(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["fit", "--full-help"])

@@ -94,7 +94,7 @@ def test_missing_folder_garbage(tmp_path):
     with pytest.raises(ValueError, match="page.h5: this is not an HDF5 file.*error page"):
         open_trajectories(tmp_path / "page.h5")
     (tmp_path / "empty.h5").touch()
-    with pytest.raises(ValueError, match="not an HDF5 file"):
+    with pytest.raises(ValueError, match="empty.h5: the file is empty"):
         open_trajectories(tmp_path / "empty.h5")
 
 

@@ -146,6 +146,20 @@ def test_round_trip_is_exact(tmp_path, stored, space):
         assert torch.equal(file.read(1, slice(0, None, 2)), u[1, ::2])
 
 
+def test_exact_times_are_checked(tmp_path):
+    path = write_trajectories(
+        tmp_path / "a.h5",
+        torch.zeros(1, 4, 1, 8),
+        fields=FieldSpec(("u",)),
+        grid=Grid((8,), (1.0,)),
+        times=[0.0, 1.0, 2.0, 3.0],
+    )
+    with h5py.File(path, "a") as file:
+        file["pdesurrogates/time"][2] = 0.5
+    with pytest.raises(ValueError, match="pdesurrogates/time: time must increase strictly"):
+        open_trajectories(path)
+
+
 def test_written_file_follows_the_layout(tmp_path):
     grid = Grid((4, 6), (1.0, 1.0), periodic=(True, False))
     u = torch.randn(2, 3, 3, 4, 6)

@@ -112,6 +112,18 @@ def test_other_arguments_are_refused_by_name(tmp_path):
         assert writer.completed == set()
 
 
+def test_a_partial_file_without_states_is_replaced(tmp_path):
+    path = tmp_path / "a.h5"
+    TrajectoryWriter(path, **options()).close()
+    with TrajectoryWriter(path, **options(fingerprint="b")) as writer:
+        assert not writer.completed
+
+
+def test_a_folder_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="this is a folder"):
+        TrajectoryWriter(tmp_path, **options(), overwrite=True)
+
+
 def test_one_writer_at_a_time(tmp_path):
     with (
         TrajectoryWriter(tmp_path / "a.h5", **options()),

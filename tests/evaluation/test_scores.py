@@ -125,12 +125,28 @@ def test_2d_and_walls():
     assert "spectral_error" not in scores and float(scores.error.max()) == 0
 
 
+def test_a_prediction_with_a_gradient_is_scored():
+    prediction, reference = _pair()
+    scores = evaluate(prediction.clone().requires_grad_(), reference, GRID, TIMES)
+    xr.testing.assert_identical(scores, evaluate(prediction, reference, GRID, TIMES))
+
+
 def test_bad_input():
     prediction, reference = _pair()
     with pytest.raises(ValueError, match=r"\*space = \(8,\)"):
         evaluate(prediction, reference, Grid((8,), (1.0,)), TIMES)
     with pytest.raises(ValueError, match="`prediction` must have shape"):
+        evaluate(prediction[0], reference, GRID, TIMES)
+    with pytest.raises(ValueError, match="must have the same shape"):
         evaluate(prediction[:2], reference, GRID, TIMES)
+    with pytest.raises(TypeError, match="`prediction` must be a torch tensor"):
+        evaluate(prediction.numpy(), reference, GRID, TIMES)
+    with pytest.raises(ValueError, match=r"`times` must have one entry per saved state, \(4,\)"):
+        evaluate(prediction, reference, GRID, TIMES[:2])
+    reference[3, 2, 0, 5] = math.nan
+    with pytest.raises(ValueError, match="trajectory 3, field 'u' at frame 2 .t = 11."):
+        evaluate(prediction, reference, GRID, TIMES)
+    prediction, reference = _pair()
     with pytest.raises(ValueError, match="at least one"):
         evaluate(prediction, reference, GRID, TIMES, num_given=4)
     with pytest.raises(ValueError, match="names 2 channels"):

@@ -66,6 +66,8 @@ def test_burn_in_is_dropped_and_ranges_are_disjoint(tmp_path):
         ({"parameters": {"viscosity": {"low": 2, "high": 1}}}, "low <= high"),
         ({"dt": -0.1}, "`dt` must be positive"),
         ({"num_trajectories": 0}, "at least 1"),
+        ({"seed": -1}, "`seed` must not be negative"),
+        ({"solver_dt": -0.1}, "`solver_dt` must be positive"),
         ({"solver_points": [48]}, "multiples of the stored grid"),
     ],
 )
@@ -74,12 +76,45 @@ def test_impossible_recipes_are_refused(change, text):
         load_recipe({**RECIPE, **change})
 
 
+def test_a_missing_grid_is_not_made_up():
+    with pytest.raises(ValueError, match=r"missing keys \['grid'\]; the keys are equation, grid"):
+        load_recipe({key: value for key, value in RECIPE.items() if key != "grid"})
+
+
+def test_files_that_are_no_recipe(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone.yaml: no such file; expected a recipe"):
+        load_recipe(tmp_path / "gone.yaml")
+    with pytest.raises(FileNotFoundError, match="this is a folder"):
+        load_recipe(tmp_path)
+    path = tmp_path / "recipe.yaml"
+    for content, text in (
+        (b"\x89HDF", "not a text file"),
+        (b"", "expected keys and values"),
+        (b"dt: [", "not YAML"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=text):
+            load_recipe(path)
+
+
+def test_a_failed_start_is_not_in_the_way_of_the_next_one(tmp_path):
+    path = tmp_path / "a.hdf5"
+    unstable = {"class_path": "pdesurrogates.steppers.Euler"}
+    with pytest.raises(ValueError, match="largest stable step"):
+        generate({**RECIPE, "stepper": unstable, "solver_dt": 0.5, "dt": 0.5}, path)
+    generate(RECIPE, path)
+
+
 def test_another_recipe_does_not_continue_the_file(tmp_path):
     path = tmp_path / "a.hdf5"
     generate(RECIPE, path)
+    before = _digest(path)
     with pytest.raises(ValueError, match="exists"):
-        generate(RECIPE, path)
+        generate({**RECIPE, "seed": 4}, path)
+    generate(RECIPE, path)
+    assert _digest(path) == before
     generate({**RECIPE, "seed": 4}, path, overwrite=True)
+    assert _digest(path) != before
 
 
 SCRIPT = """

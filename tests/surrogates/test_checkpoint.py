@@ -178,6 +178,7 @@ def set_path(path):
             r"surrogate: DerivativeSurrogate has no argument \['speed'\]",
         ),
         (lambda c: c["surrogate"]["init_args"].update(dt=-1.0), "cannot be built .*must be posit"),
+        (lambda c: c["surrogate"]["init_args"].update(stepper=None), "`stepper` must be an inst"),
         (
             lambda c: c.update(
                 surrogate={"class_path": "pdesurrogates.steppers.RK4", "init_args": {}}

@@ -143,3 +143,10 @@ def test_every_trajectory_keeps_its_own_step(waves):
         both = surrogate(0.0, file.read(0)[:2], torch.tensor([0.1, 0.12]))
         one = surrogate(0.0, file.read(0)[1:2], 0.12)
     assert torch.allclose(both[1:], one, atol=1e-15)
+
+
+def test_steps_backwards_are_refused():
+    surrogate = DerivativeSurrogate(nn.Identity(), RK4(), 0.1)
+    for dt in (-0.1, 0.0, float("nan")):
+        with pytest.raises(ValueError, match="`dt` must be positive"):
+            surrogate(0.0, torch.ones(1, 1, 8), dt)

@@ -6,8 +6,8 @@ from torch import nn
 
 from pdesurrogates.core import FieldSpec, Grid
 from pdesurrogates.data import TrajectoryWindows, from_arrays
-from pdesurrogates.steppers import rollout
-from pdesurrogates.surrogates import ResidualSurrogate, StateSurrogate
+from pdesurrogates.steppers import Euler, rollout
+from pdesurrogates.surrogates import DerivativeSurrogate, ResidualSurrogate, StateSurrogate
 
 TIMES = [0.0, 0.1, 0.2, 0.30000000000000004, 0.4]
 
@@ -122,8 +122,20 @@ def test_a_backbone_with_wrong_channels_is_refused(make):
         make(parameter_names=("speed",))
 
 
+def test_parts_that_are_no_objects_are_refused():
+    network = nn.Identity()
+    with pytest.raises(TypeError, match="`stepper` must be an instance of Stepper, got 'RK4'"):
+        DerivativeSurrogate(network, "RK4", 0.1)
+    with pytest.raises(TypeError, match="`stepper` must be an instance of Stepper, got Euler"):
+        DerivativeSurrogate(network, Euler(), 0.1).with_stepper(Euler)
+    with pytest.raises(TypeError, match="`backbone` must be an instance of Module, got None"):
+        StateSurrogate(None, 0.1)
+    with pytest.raises(TypeError, match="`grid` must be an instance of Grid, got \\(8,\\)"):
+        StateSurrogate(network, 0.1, grid=(8,))
+
+
 def test_dt_must_be_positive():
-    with pytest.raises(ValueError, match="`dt` must be positive, got 0"):
+    with pytest.raises(ValueError, match="`dt` must be positive and finite, got 0"):
         StateSurrogate(nn.Identity(), 0)
 
 

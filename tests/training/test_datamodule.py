@@ -92,7 +92,7 @@ def test_too_few_frames(waves, residual, make_derivative, make_trainer):
     file = from_arrays(waves.read(0)[:4], axes="time channel x", dt=0.1, grid=waves.grid)
     with pytest.raises(ValueError, match="4 frames per trajectory.*horizon 5"):
         fit(make_trainer(max_steps=1), TrajectoryDataModule(file), residual, Unrolled(5))
-    with pytest.raises(ValueError, match="order 4 need 5"):
+    with pytest.raises(ValueError, match="order 4 need 6"):
         fit(make_trainer(max_steps=1), TrajectoryDataModule(file), make_derivative())
 
 

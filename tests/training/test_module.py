@@ -30,6 +30,14 @@ def test_learning_rate_warms_up_and_falls_to_zero(residual):
     assert constant.learning_rate_factor(99, 100) == 1.0
     with pytest.raises(ValueError, match="`learning_rate` must be positive, got 0"):
         SurrogateModule(residual, learning_rate=0)
+    with pytest.raises(ValueError, match="`seed` must not be negative, got -1"):
+        SurrogateModule(residual, seed=-1)
+
+
+def test_a_loaded_surrogate_is_trained_in_training_mode(waves, residual, make_trainer):
+    trainer = make_trainer(max_steps=1, num_sanity_val_steps=0)
+    trainer.fit(SurrogateModule(residual.eval()), datamodule=TrajectoryDataModule(waves))
+    assert residual.training
 
 
 def test_training_lowers_the_loss_and_logs_scores(waves, residual, make_trainer):
