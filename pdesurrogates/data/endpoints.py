@@ -98,7 +98,8 @@ def without_endpoint(grid: Grid, axis: int, *, keep_extent: bool = False) -> Gri
 def is_left_closed(coordinates: np.ndarray) -> bool:
     """Whether the axis is [-L/2, L/2) without its right end, as periodic solvers store it."""
     spacing = (coordinates[-1] - coordinates[0]) / (len(coordinates) - 1)
-    return abs(coordinates[0] + coordinates[-1] + spacing) <= _RELATIVE * abs(coordinates[0])
+    gap = abs(coordinates[0] + coordinates[-1] + spacing)
+    return bool(gap <= _RELATIVE * abs(coordinates[0]))
 
 
 def is_smooth_across_ends(states: Tensor, axis: int) -> bool:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import h5py
 import numpy as np
@@ -19,6 +19,7 @@ from pdesurrogates.data.raw import bytes_of, read_exactly
 __all__ = ["Block", "DatasetBlock", "FileHandle", "MemoryBlock"]
 
 
+@runtime_checkable
 class Block(Protocol):
     """Some neighbouring channels of every trajectory."""
 

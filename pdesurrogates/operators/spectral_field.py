@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 __all__ = ["SpectralField", "Transforms"]
 
 
+@runtime_checkable
 class Transforms(Protocol):
     """Who takes a field from the grid to Fourier coefficients and back."""
 

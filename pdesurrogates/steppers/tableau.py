@@ -47,7 +47,7 @@ class Tableau:
     @property
     def c(self) -> tuple[float, ...]:
         """Nodes, c_i = sum_j a_ij."""
-        return tuple(sum(row) for row in self.a)
+        return tuple(sum(row, 0.0) for row in self.a)
 
     @cached_property
     def stages(self) -> int:
