@@ -109,6 +109,7 @@ def integrate(
             an equation (named in the message), or a tolerance is given to a fixed-step method.
 
     Example:
+        >>> import torch
         >>> u0 = torch.ones(1, 1, 1, dtype=torch.float64)
         >>> solution = integrate(lambda t, u: -u, u0, [0.0, 1.0], RK4(), dt=0.01)
         >>> abs(float(solution.states[0, -1]) - math.exp(-1)) < 1e-9
