@@ -110,7 +110,7 @@ class _FourierMultipliers(Derivatives):
             "the equation must use it in `nonlinear`."
         )
 
-    def dealias(self, hat: Tensor) -> Tensor:
+    def dealias_(self, hat: Tensor) -> Tensor:
         """The coefficients as they are; the solver's provider cuts the upper ones."""
         return hat
 
@@ -160,6 +160,11 @@ class Symbol(_FourierMultipliers):
         )
 
 
+def _cut_band(n: int, dealias: float) -> tuple[int, int]:
+    """The lowest wavenumber m >= dealias n / 2, which is the first that is cut, and n."""
+    return math.ceil(dealias * n / 2 - 1e-9), n
+
+
 class SpectralDerivatives(_FourierMultipliers):
     """Fourier derivatives on a periodic grid, exact for resolved waves.
 
@@ -195,15 +200,7 @@ class SpectralDerivatives(_FourierMultipliers):
             for number, n in zip(m, grid.num_points, strict=True)
         )
         super().__init__(k, nyquist=self.nyquist)
-        kept = [
-            number.abs() < dealias * n / 2 - 1e-9
-            if dealias < 1
-            else torch.ones_like(number).bool()
-            for number, n in zip(m, grid.num_points, strict=True)
-        ]
-        self._kept = kept[0]
-        for axis in kept[1:]:
-            self._kept = self._kept & axis
+        self._cut = tuple(_cut_band(n, dealias) for n in grid.num_points)
         self._space = tuple(range(-grid.dim, 0))
 
     def symbol(self) -> Symbol:
@@ -222,11 +219,18 @@ class SpectralDerivatives(_FourierMultipliers):
             return torch.fft.rfft(values)
         return torch.fft.rfftn(values, dim=self._space)
 
+    def dealias_(self, hat: Tensor) -> Tensor:
+        """Set the coefficients outside the kept band to zero, in place."""
+        if self.dealias_fraction < 1:
+            for axis, (first, n) in zip(self._space, self._cut, strict=True):
+                width = hat.shape[axis] - first if axis == -1 else n - 2 * first + 1
+                if width > 0:
+                    hat.narrow(axis, first, width).zero_()
+        return hat
+
     def dealias(self, hat: Tensor) -> Tensor:
-        """Set the coefficients outside the kept band to zero."""
-        if self.dealias_fraction == 1:
-            return hat
-        return self._constant(("kept",), hat, lambda: self._kept.to(torch.complex128)) * hat
+        """The coefficients with those outside the kept band set to zero."""
+        return hat if self.dealias_fraction == 1 else self.dealias_(hat.clone())
 
     def field(self, values: Tensor) -> SpectralField:
         """A field from values on the grid."""

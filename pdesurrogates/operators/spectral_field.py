@@ -19,7 +19,7 @@ class Transforms(Protocol):
 
     def to_modes(self, values: Tensor, /) -> Tensor: ...
 
-    def dealias(self, hat: Tensor, /) -> Tensor: ...
+    def dealias_(self, hat: Tensor, /) -> Tensor: ...
 
 
 class SpectralField:
@@ -56,7 +56,7 @@ class SpectralField:
         """Coefficients of the real FFT, (batch, channel, *modes), last axis N//2 + 1."""
         if self._hat is None:
             hat = self.provider.to_modes(self._values)
-            self._hat = self.provider.dealias(hat) if self._is_product else hat
+            self._hat = self.provider.dealias_(hat) if self._is_product else hat
         return self._hat
 
     @property

@@ -123,7 +123,7 @@ class _BoundETDRK:
         e, half, q, p1, f1, f2, f3 = weights
         a = self._add(self._times(half, v), q, n0)
         na = self._rate(t + dt / 2, a)
-        b = self._add(self._times(e, v), p1, 2 * na - n0)
+        b = self._add(self._times(e, v), p1, torch.sub(na, n0, alpha=0.5), scale=2)
         nb = self._rate(t + dt, b)
         u = self._add(self._times(e, v), f1, n0)
         return self._add(self._add(u, f2, na), f3, nb)
@@ -136,7 +136,7 @@ class _BoundETDRK:
         a = self._add(decayed.clone(), q, n0)
         na = self._rate(t + dt / 2, a)
         nb = self._rate(t + dt / 2, self._add(decayed, q, na))
-        c = self._add(self._times(half, a), q, torch.sub(2 * nb, n0))
+        c = self._add(self._times(half, a), q, torch.sub(nb, n0, alpha=0.5), scale=2)
         nc = self._rate(t + dt, c)
         u = self._add(self._times(e, v), f1, n0)
         return self._add(self._add(u, f2, na + nb), f3, nc)
@@ -156,11 +156,11 @@ class _BoundETDRK:
             return weight * v
         return self._enter(self.operator.multiply(weight, self._leave(v)))
 
-    def _add(self, total: Tensor, weight: Tensor, v: Tensor) -> Tensor:
-        """total + weight v; `total` is a fresh tensor and is overwritten."""
+    def _add(self, total: Tensor, weight: Tensor, v: Tensor, scale: float = 1) -> Tensor:
+        """total + scale weight v; `total` is a fresh tensor and is overwritten."""
         if not self.operator.is_coupled:
-            return total.addcmul_(weight, v)
-        return total.add_(self._times(weight, v))
+            return total.addcmul_(weight, v, value=scale)
+        return total.add_(self._times(weight, v), alpha=scale)
 
     def _coefficients(self, hat: Tensor, dt: float | Tensor) -> tuple[Tensor, ...]:
         """Functions of dt L for this step size, kept for the last few sizes."""
