@@ -201,6 +201,7 @@ def test_inference_before_training():
     with torch.inference_mode():
         model(u)
     model(u).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize(

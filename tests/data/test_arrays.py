@@ -6,7 +6,12 @@ import torch
 import xarray
 
 from pdesurrogates.core import Grid
-from pdesurrogates.data import from_arrays, from_xarray, write_trajectories
+from pdesurrogates.data import (
+    from_arrays,
+    from_xarray,
+    open_trajectories,
+    write_trajectories,
+)
 
 
 @pytest.mark.parametrize(
@@ -144,3 +149,4 @@ def test_in_memory_file_can_be_written(tmp_path):
     write_trajectories(
         tmp_path / "a.h5", states, fields=file.fields, grid=file.grid, times=file.times
     )
+    assert torch.allclose(open_trajectories(tmp_path / "a.h5").read(1).float(), states[1].float())

@@ -4,7 +4,6 @@ import hashlib
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -119,16 +118,16 @@ def test_another_recipe_does_not_continue_the_file(tmp_path):
 
 SCRIPT = """
 import sys, time
-from pathlib import Path
 from pdesurrogates.reference import generate
 
-def slowly(starts):
+def stop_at_last(starts):
     for start in starts:
-        print(start, flush=True)
-        time.sleep(0.05)
+        if start == int(sys.argv[3]):
+            print("now", flush=True)
+            time.sleep(600)
         yield start
 
-generate(sys.argv[1], sys.argv[2], progress=slowly)
+generate(sys.argv[1], sys.argv[2], progress=stop_at_last)
 """
 
 
@@ -140,13 +139,11 @@ def test_killed_and_repeated_gives_the_same_bytes(tmp_path, chunks_before_the_ki
 
     target = tmp_path / "killed.hdf5"
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(recipe), str(target)],
+        [sys.executable, "-c", SCRIPT, str(recipe), str(target), str(chunks_before_the_kill)],
         stdout=subprocess.PIPE,
         text=True,
     )
-    for _ in range(chunks_before_the_kill):
-        process.stdout.readline()
-    time.sleep(0.01 * chunks_before_the_kill)
+    assert process.stdout.readline() == "now\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not target.exists()
