@@ -181,4 +181,4 @@ class SpectralEquation(BoundEquation):
 
     def _band_limited(self, hat: Tensor) -> SpectralField:
         """The state that enters products: what dealiasing keeps, so that nothing folds back."""
-        return SpectralField(self.provider, hat=self.provider.dealias(hat))
+        return SpectralField(self.provider, hat=hat, is_uncut=True)

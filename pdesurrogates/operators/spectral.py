@@ -63,26 +63,31 @@ class _FourierMultipliers(Derivatives):
         k = k if self._nyquist is None else k.masked_fill(self._nyquist[axis], 0.0)
         return torch.complex(torch.zeros_like(k), sign * k**order)
 
-    def derivative(self, u: SpectralField, axis: int, order: int = 1) -> SpectralField:
-        hat = u.hat
+    def _multiply(
+        self, u: SpectralField, name: tuple, build: Callable[[], Tensor]
+    ) -> SpectralField:
+        """A multiplier times the coefficients, in one pass with the cut that may be due."""
+        hat, is_uncut = u.raw_hat
         multiplier = self._constant(
-            ("derivative", axis, order), hat, lambda: self._multiplier(axis, order)
+            (*name, is_uncut), hat, lambda: self.dealias(build()) if is_uncut else build()
         )
         return SpectralField(self, hat=multiplier * hat)
 
+    def derivative(self, u: SpectralField, axis: int, order: int = 1) -> SpectralField:
+        name = ("derivative", axis, order)
+        return self._multiply(u, name, lambda: self._multiplier(axis, order))
+
     def laplacian(self, u: SpectralField) -> SpectralField:
-        hat = u.hat
-        return SpectralField(self, hat=self._constant(("laplacian",), hat, self._laplacian) * hat)
+        return self._multiply(u, ("laplacian",), self._laplacian)
 
     def inverse_laplacian(self, u: SpectralField) -> SpectralField:
         """The solution p of lap p = u with zero mean; the mean of u is ignored."""
-        hat = u.hat
 
         def build() -> Tensor:
             laplacian = self._laplacian()
             return torch.where(laplacian == 0, 0.0, 1.0 / laplacian)
 
-        return SpectralField(self, hat=self._constant(("inverse_laplacian",), hat, build) * hat)
+        return self._multiply(u, ("inverse_laplacian",), build)
 
     def _laplacian(self) -> Tensor:
         terms = [self._multiplier(axis, 2) for axis in range(self.dim)]
@@ -110,11 +115,11 @@ class _FourierMultipliers(Derivatives):
             "the equation must use it in `nonlinear`."
         )
 
-    def dealias_(self, hat: Tensor) -> Tensor:
+    def dealias(self, hat: Tensor) -> Tensor:
         """The coefficients as they are; the solver's provider cuts the upper ones."""
         return hat
 
-    def to_grid(self, hat: Tensor) -> Tensor:
+    def to_grid(self, hat: Tensor, *, is_uncut: bool = False) -> Tensor:
         raise NotImplementedError
 
     def to_modes(self, values: Tensor) -> Tensor:
@@ -153,7 +158,7 @@ class Symbol(_FourierMultipliers):
         value = super().coefficient(value)
         return value.to(self._k[0].device) if isinstance(value, Tensor) else value
 
-    def to_grid(self, hat: Tensor) -> Tensor:
+    def to_grid(self, hat: Tensor, *, is_uncut: bool = False) -> Tensor:
         raise ValueError(
             "Symbol: the linear part of an equation must not multiply fields or add numbers to "
             "them; move such terms to `nonlinear`."
@@ -202,16 +207,25 @@ class SpectralDerivatives(_FourierMultipliers):
         super().__init__(k, nyquist=self.nyquist)
         self._cut = tuple(_cut_band(n, dealias) for n in grid.num_points)
         self._space = tuple(range(-grid.dim, 0))
+        self._modes = (*grid.num_points[:-1], grid.num_points[-1] // 2 + 1)
 
     def symbol(self) -> Symbol:
         """The provider that gives the symbol of `linear` on this grid's wavenumbers."""
         return Symbol(self._k, nyquist=self.nyquist)
 
-    def to_grid(self, hat: Tensor) -> Tensor:
-        """Inverse real FFT: (batch, channel, *modes) -> (batch, channel, *space)."""
+    def to_grid(self, hat: Tensor, *, is_uncut: bool = False) -> Tensor:
+        """Inverse real FFT: (batch, channel, *modes) -> (batch, channel, *space).
+
+        Args:
+            hat: Coefficients.
+            is_uncut: Whether to leave out those that the dealiasing cuts.
+        """
         if self.grid.dim == 1:
-            return torch.fft.irfft(hat, n=self.grid.num_points[0])
-        return torch.fft.irfftn(hat, s=self.grid.num_points, dim=self._space)
+            # The transform itself fills up with zeros.
+            kept = hat[..., : self._cut[0][0]] if is_uncut and self.dealias_fraction < 1 else hat
+            return torch.fft.irfft(kept, n=self.grid.num_points[0])
+        kept = self.dealias(hat) if is_uncut else hat
+        return torch.fft.irfftn(kept, s=self.grid.num_points, dim=self._space)
 
     def to_modes(self, values: Tensor) -> Tensor:
         """Real FFT: (batch, channel, *space) -> (batch, channel, *modes)."""
@@ -219,18 +233,16 @@ class SpectralDerivatives(_FourierMultipliers):
             return torch.fft.rfft(values)
         return torch.fft.rfftn(values, dim=self._space)
 
-    def dealias_(self, hat: Tensor) -> Tensor:
-        """Set the coefficients outside the kept band to zero, in place."""
-        if self.dealias_fraction < 1:
-            for axis, (first, n) in zip(self._space, self._cut, strict=True):
-                width = hat.shape[axis] - first if axis == -1 else n - 2 * first + 1
-                if width > 0:
-                    hat.narrow(axis, first, width).zero_()
-        return hat
-
     def dealias(self, hat: Tensor) -> Tensor:
         """The coefficients with those outside the kept band set to zero."""
-        return hat if self.dealias_fraction == 1 else self.dealias_(hat.clone())
+        if self.dealias_fraction == 1:
+            return hat
+        hat = torch.broadcast_to(hat, torch.broadcast_shapes(hat.shape, self._modes)).clone()
+        for axis, (first, n) in zip(self._space, self._cut, strict=True):
+            width = hat.shape[axis] - first if axis == -1 else n - 2 * first + 1
+            if width > 0:
+                hat.narrow(axis, first, width).zero_()
+        return hat
 
     def field(self, values: Tensor) -> SpectralField:
         """A field from values on the grid."""
