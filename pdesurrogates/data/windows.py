@@ -53,7 +53,8 @@ class TrajectoryWindows(Dataset):
         >>> from pdesurrogates.data import from_arrays
         >>> file = from_arrays(torch.zeros(5, 8), axes="time x", dt=0.1, extent=1.0)
         >>> windows = TrajectoryWindows(file, history=2)
-        >>> len(windows), windows[0]["history"].shape
+        >>> window = windows[0]
+        >>> len(windows), window["history"].shape
         (3, torch.Size([2, 1, 8]))
     """
 
