@@ -305,6 +305,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--accelerator", default="cpu")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--quick", action="store_true", help="minutes instead of an hour")
     args = parser.parse_args()
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
@@ -332,7 +333,7 @@ def main() -> None:
             num_steps=config["sweep_steps"],
             scored=False,
         )
-        for arm in ARMS
+        for arm in args.arms
         for rate in config["learning_rates"]
     ]
     _run_all(sweep, args.jobs)
@@ -353,13 +354,13 @@ def main() -> None:
             scored=True,
         )
         for seed in config["seeds"]
-        for arm in ARMS
+        for arm in args.arms
     ]
     _run_all(final, args.jobs)
 
     records = _read(args.output, "final_*.json")
     arms: dict[str, Any] = {}
-    for arm in ARMS:
+    for arm in args.arms:
         own = [r for r in records if r["arm"] == arm]
         for label in own[0]["rollouts"]:
             arms[f"{arm} {label}"] = {

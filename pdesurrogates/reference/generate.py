@@ -53,7 +53,7 @@ def generate(
         field.name: float(value)
         for field in dataclasses.fields(recipe.equation)
         if isinstance(value := getattr(recipe.equation, field.name), (int, float))
-        and field.name not in recipe.parameters
+        and field.name not in (*recipe.parameters, "dim")
     }
     writer = TrajectoryWriter(
         path,

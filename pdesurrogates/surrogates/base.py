@@ -358,9 +358,12 @@ class Surrogate(nn.Module):
     def _states_and_targets(
         self, windows: TrajectoryWindows, batch_size: int, steps: list[float]
     ) -> Iterator[Tensor]:
+        # Windows carry every parameter of the file, the surrogate those it names.
+        columns = [list(windows.file.parameters).index(name) for name in self.parameter_names]
         for start in range(0, len(windows), batch_size):
             indices = list(range(start, min(start + batch_size, len(windows))))
             batch = windows.__getitems__(indices)
+            batch["parameters"] = batch["parameters"][:, columns]
             target = self.target(batch)
             steps.extend((float(batch["dt"].min()), float(batch["dt"].max())))
             yield torch.cat([batch["history"][:, -1].to(target), target], dim=1)

@@ -140,6 +140,25 @@ def test_target_removes_the_linear_part_of_each_sample():
     assert target.abs().max() < 1e-8
 
 
+def test_statistics_use_the_parameters_by_name():
+    """A file may hold other parameters before those of the surrogate."""
+    grid = Grid((32,), (1.0,))
+    x, times = grid.coordinates()[0], torch.linspace(0, 1e-3, 6)
+    states = torch.exp(-0.05 * (2 * math.pi) ** 2 * times)[:, None] * torch.sin(2 * math.pi * x)
+    file = from_arrays(
+        states[None, :, None],
+        axes="trajectory time channel x",
+        times=times,
+        extent=1.0,
+        parameters={"another": torch.ones(1), "viscosity": torch.full((1,), 0.05)},
+    )
+    surrogate = HybridSurrogate(
+        FirstChannel(), Burgers(0.0), ETDRK(2), 2e-4, grid=grid, parameter_names=("viscosity",)
+    )
+    surrogate.fit_normalizers(TrajectoryWindows(file, target_order=4))
+    assert surrogate.target_normalizer.std.max() < 1e-6
+
+
 class FirstChannel(nn.Module):
     """No rest, with the number of output channels of the state."""
 
