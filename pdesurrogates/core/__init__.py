@@ -1,6 +1,14 @@
 """What words do we share? Grids, fields, boundaries, call forms and seeds."""
 
-from pdesurrogates.core.boundary import BoundaryCondition, Dirichlet, Neumann, Outflow, Periodic
+from pdesurrogates.core.boundary import (
+    Boundary,
+    BoundaryCondition,
+    Dirichlet,
+    Neumann,
+    Outflow,
+    Periodic,
+    boundary_sides,
+)
 from pdesurrogates.core.fields import FieldSpec
 from pdesurrogates.core.grid import Grid
 from pdesurrogates.core.seeding import generator
@@ -15,6 +23,7 @@ from pdesurrogates.core.types import (
 )
 
 __all__ = [
+    "Boundary",
     "BoundaryCondition",
     "Dirichlet",
     "FieldSpec",
@@ -25,6 +34,7 @@ __all__ = [
     "Periodic",
     "StatefulStep",
     "TimeDerivative",
+    "boundary_sides",
     "check_finite",
     "check_state",
     "check_times",

@@ -36,12 +36,14 @@ class Grid:
 
         periodic:      x_i = o + i L / N,        i = 0 .. N-1   (left end in, right end out)
         not periodic:  x_i = o + i L / (N - 1),  i = 0 .. N-1   (both ends in)
+        cell centred:  x_i = o + (i + 1/2) L / N, i = 0 .. N-1  (walls half a cell outside)
 
     Args:
         num_points: Points per axis.
         extent: Length of the box per axis [length unit of the equation].
         origin: Coordinate of the left end per axis [length].
         periodic: Whether the axis closes on itself, per axis or for all.
+        cell_centred: Whether points are the centres of N cells that fill the box, on all axes.
 
     Example:
         >>> grid = Grid(num_points=(4,), extent=(2.0,))
@@ -53,6 +55,7 @@ class Grid:
     extent: tuple[float, ...] = (64.0,)
     origin: tuple[float, ...] = (0.0,)
     periodic: bool | tuple[bool, ...] = True
+    cell_centred: bool = False
     is_periodic: tuple[bool, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +79,7 @@ class Grid:
             ("num_points", tuple(int(n) for n in points)),
             ("extent", extent),
             ("origin", origin),
+            ("cell_centred", bool(self.cell_centred)),
             ("is_periodic", is_periodic),
             ("periodic", is_periodic[0] if len(set(is_periodic)) == 1 else is_periodic),
         ):
@@ -95,7 +99,7 @@ class Grid:
     def spacing(self) -> tuple[float, ...]:
         """Distance between neighbouring points per axis [length]."""
         return tuple(
-            length / (n if periodic else n - 1)
+            length / (n if periodic or self.cell_centred else n - 1)
             for length, n, periodic in zip(
                 self.extent, self.num_points, self.is_periodic, strict=True
             )
@@ -105,8 +109,9 @@ class Grid:
         self, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
     ) -> tuple[Tensor, ...]:
         """Coordinates along each axis, one tensor of shape (N,) per axis."""
+        shift = 0.5 if self.cell_centred else 0.0
         return tuple(
-            start + step * torch.arange(n, dtype=dtype, device=device)
+            start + step * (torch.arange(n, dtype=dtype, device=device) + shift)
             for start, step, n in zip(self.origin, self.spacing, self.num_points, strict=True)
         )
 
@@ -119,4 +124,4 @@ class Grid:
     def resized(self, num_points: Sequence[int] | int) -> Grid:
         """The same box with other numbers of points."""
         points = num_points if isinstance(num_points, Sequence) else (num_points,) * self.dim
-        return Grid(tuple(points), self.extent, self.origin, self.is_periodic)
+        return Grid(tuple(points), self.extent, self.origin, self.is_periodic, self.cell_centred)

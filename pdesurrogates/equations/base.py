@@ -130,6 +130,25 @@ class BoundEquation:
     def __call__(self, t: float | Tensor, u: Tensor) -> Tensor:
         return self.equation.rhs(t, u, self.provider)
 
+    def encode(self, u: Tensor) -> Tensor:
+        """What the stepper carries for the state `u`: `u` itself, unless the scheme staggers."""
+        return u
+
+    def decode(self, state: Tensor) -> Tensor:
+        """The state (batch, channel, *space) that the stepper's tensor stands for."""
+        return state
+
+    def largest_step(self, t: float | Tensor, state: Tensor) -> Tensor | None:
+        """The step (batch,) at Courant number 1 of an explicit stepper at this state [time].
+
+        `None` where the state does not limit the step, or only through the linear part.
+        """
+        return None
+
+    def first_unphysical(self, state: Tensor) -> tuple[int, tuple[int, ...], str] | None:
+        """Sample, cell and description of the first value that cannot be, e.g. pressure < 0."""
+        return None
+
 
 class SpectralEquation(BoundEquation):
     """An equation on a periodic grid: f(t, u) on grid values, and its parts on Fourier modes.
