@@ -93,7 +93,7 @@ def boundary_sides(
             continue
         if len(pair) != 2 or any(isinstance(side, Periodic | None) for side in pair):
             raise ValueError(
-                f"{where}: axis {axis} of the grid has two ends, which need conditions (Dirichlet, "
+                f"{where}: axis {axis} of the grid has ends, which need conditions (Dirichlet, "
                 f"Neumann, Outflow), got {entry}; or make the grid periodic."
             )
         sides.append((_one_side(pair[0], 0), _one_side(pair[1], 1)))

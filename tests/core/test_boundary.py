@@ -23,7 +23,7 @@ def test_short_forms_mean_every_end():
 
 def test_what_does_not_fit_the_grid_is_refused():
     grid = Grid((8,), periodic=False)
-    with pytest.raises(ValueError, match="axis 0 of the grid has two ends"):
+    with pytest.raises(ValueError, match="axis 0 of the grid has ends"):
         boundary_sides(None, grid, where="FiniteDifferences")
     with pytest.raises(ValueError, match="one per axis"):
         boundary_sides([Neumann(), Neumann()], grid, where="FiniteDifferences")
