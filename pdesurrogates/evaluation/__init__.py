@@ -1,5 +1,6 @@
 """How good is it? Metrics, scores, classical baselines, figures and the report."""
 
+from pdesurrogates.evaluation.check import check_trajectories
 from pdesurrogates.evaluation.classical import (
     FrontPoint,
     cheapest_equal,
@@ -37,6 +38,7 @@ __all__ = [
     "Timing",
     "bootstrap_interval",
     "cheapest_equal",
+    "check_trajectories",
     "classical_front",
     "conservation_drift",
     "correlation",
