@@ -3,11 +3,15 @@
 from pdesurrogates.core.boundary import (
     Boundary,
     BoundaryCondition,
+    BoundarySides,
     Dirichlet,
+    FieldBoundary,
     Neumann,
     Outflow,
     Periodic,
+    Robin,
     boundary_sides,
+    field_boundaries,
 )
 from pdesurrogates.core.fields import FieldSpec
 from pdesurrogates.core.grid import Grid
@@ -25,19 +29,23 @@ from pdesurrogates.core.types import (
 __all__ = [
     "Boundary",
     "BoundaryCondition",
+    "BoundarySides",
     "Dirichlet",
+    "FieldBoundary",
     "FieldSpec",
     "Grid",
     "Neumann",
     "OneStepMap",
     "Outflow",
     "Periodic",
+    "Robin",
     "StatefulStep",
     "TimeDerivative",
     "boundary_sides",
     "check_finite",
     "check_state",
     "check_times",
+    "field_boundaries",
     "generator",
     "per_sample",
 ]

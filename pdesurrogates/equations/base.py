@@ -14,13 +14,20 @@ from pdesurrogates.operators import (
     AutodiffDerivatives,
     Coefficient,
     Derivatives,
+    FiniteDifferences,
     FourierOperator,
     SpectralDerivatives,
     SpectralField,
     Symbol,
 )
 
-__all__ = ["BoundEquation", "Equation", "SpectralEquation", "is_constant"]
+__all__ = [
+    "BoundEquation",
+    "Equation",
+    "FiniteDifferenceEquation",
+    "SpectralEquation",
+    "is_constant",
+]
 
 
 def is_constant(value: Coefficient | None) -> bool:
@@ -88,17 +95,37 @@ class Equation(ABC):
         """This equation as a time derivative f(t, u) on a grid or with a given provider.
 
         A periodic grid gets pseudo-spectral derivatives, dealiased for the equation's degree.
+
+        Raises:
+            ValueError: If a grid has ends: which scheme, and what holds there, must be said.
         """
         if isinstance(where, Grid):
+            if not all(where.is_periodic):
+                raise ValueError(
+                    f"{type(self).__name__}.on: the grid has ends, periodic is "
+                    f"{where.is_periodic}; say what holds there, e.g. "
+                    "on(FiniteDifferences(grid, order=4, boundary=Neumann(0.0)))."
+                )
             where = SpectralDerivatives(where, dealias=2 / (self.degree + 1))
         if isinstance(where, SpectralDerivatives):
             return SpectralEquation(self, where)
+        if isinstance(where, FiniteDifferences):
+            return FiniteDifferenceEquation(self, where)
         return BoundEquation(self, where)
 
     def symbol(self, provider: Symbol) -> FourierOperator:
         """The Fourier symbol of `linear`: its action on one wave per channel."""
         size = self.fields.num_channels
-        columns = [self.linear(provider.wave(size, c), provider).hat for c in range(size)]
+        # A channel with one parameter per sample must stack with one that has none.
+        batch = max(
+            (len(value) for value in vars(self).values() if getattr(value, "ndim", 0) == 1),
+            default=1,
+        )
+        waves = [
+            provider.wave(size, c).map(lambda hat: hat.expand(batch, *hat.shape[1:]))
+            for c in range(size)
+        ]
+        columns = [self.linear(wave, provider).hat for wave in waves]
         return FourierOperator.from_columns(columns, dim=provider.dim)
 
     def conserved_quantities(self, u: Tensor, grid: Grid) -> dict[str, Tensor]:
@@ -111,9 +138,17 @@ class Equation(ABC):
         return {}
 
     def _integral(self, density: Tensor, grid: Grid) -> Tensor:
-        """Integral over the domain by the trapezoidal rule, exact for resolved periodic fields."""
-        cell = torch.tensor(grid.spacing, dtype=torch.float64).prod()
-        return density.sum(dim=tuple(range(-grid.dim, 0))) * cell.to(density.device)
+        """Integral over the domain (..., *space) -> (...), float64.
+
+        The trapezoidal rule, exact for resolved periodic fields; the midpoint rule on cells.
+        """
+        density = density.double()
+        for axis in reversed(range(grid.dim)):
+            ends = 0.0
+            if not (grid.is_periodic[axis] or grid.cell_centred):
+                ends = (density[..., 0] + density[..., -1]) / 2
+            density = (density.sum(dim=-1) - ends) * grid.spacing[axis]
+        return density
 
 
 class BoundEquation:
@@ -201,3 +236,47 @@ class SpectralEquation(BoundEquation):
     def _band_limited(self, hat: Tensor) -> SpectralField:
         """The state that enters products: what dealiasing keeps, so that nothing folds back."""
         return SpectralField(self.provider, hat=hat, is_uncut=True)
+
+
+class FiniteDifferenceEquation(BoundEquation):
+    """An equation under finite differences, with walls or without: f(t, u) on grid values.
+
+    Wall points with a given value (`Dirichlet` on a grid whose ends are points) have du/dt = 0,
+    and derivatives use the given value there whatever the state holds.
+    """
+
+    provider: FiniteDifferences
+
+    def __init__(self, equation: Equation, provider: FiniteDifferences) -> None:
+        super().__init__(equation, provider)
+        self.grid = provider.grid
+        self.fields = equation.fields
+        self._linear_operator: FourierOperator | None = None
+        provider.sides(self.fields, self.fields.num_channels)
+
+    @property
+    def linear_operator(self) -> FourierOperator:
+        """The rates of the linear part: exact on periodic axes, a bound with walls.
+
+        For the step limit of explicit steppers; there is no transform to modes.
+        """
+        if self._linear_operator is None:
+            with torch.inference_mode(False), torch.no_grad():
+                self._linear_operator = self.equation.symbol(self.provider.symbol(self.fields))
+        return self._linear_operator
+
+    def __call__(self, t: float | Tensor, u: Tensor) -> Tensor:
+        check_state(
+            u,
+            self.fields.num_channels,
+            self.grid.shape,
+            where=f"{type(self.equation).__name__} on {self.grid.shape} points",
+        )
+        state = self.provider.field(u, self.fields)
+        rate = self.equation.rhs(t, state, self.provider).values
+        moving = self.provider.moving_points(self.fields, u)
+        return rate if moving is None else rate * moving
+
+    def encode(self, u: Tensor) -> Tensor:
+        """The state with the given values on its walls."""
+        return self.provider.field(u, self.fields).values

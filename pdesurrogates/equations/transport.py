@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pdesurrogates.core import Grid
 from pdesurrogates.equations.base import Equation, is_constant
-from pdesurrogates.operators import Coefficient, Derivatives
+from pdesurrogates.operators import Derivatives
 
 __all__ = ["Advection", "Diffusion"]
 
@@ -58,8 +58,9 @@ class Diffusion(Equation):
     diffusivity: Any = 1.0
 
     def linear(self, u: Any, d: Derivatives) -> Any:
-        constant: Coefficient = self.diffusivity if is_constant(self.diffusivity) else 0.0
-        return d.laplacian(u) * d.coefficient(constant)
+        if not is_constant(self.diffusivity):
+            return u * 0.0
+        return d.laplacian(u) * d.coefficient(self.diffusivity)
 
     def nonlinear(self, t: float | Tensor, u: Any, d: Derivatives) -> Any:
         if is_constant(self.diffusivity):
