@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,12 +10,11 @@ from einops import rearrange
 from torch import Tensor
 
 from pdesurrogates.core import FieldSpec, Grid
-from pdesurrogates.data.axes import clean_times, grid_from_coordinates
 from pdesurrogates.data.base import TrajectoryFile
-from pdesurrogates.data.endpoints import repeated_endpoint, repeats_of, without_endpoint
+from pdesurrogates.data.statement import Statement, from_block
 from pdesurrogates.data.storage import MemoryBlock
 
-__all__ = ["from_arrays", "parse_axes"]
+__all__ = ["channel_names", "from_arrays", "parse_axes"]
 
 _WHERE = "from_arrays"
 _SPACE = ("x", "y", "z")
@@ -89,24 +87,19 @@ def from_arrays(
     arranged = rearrange(values, _pattern(words, space))
     notes: list[str] = []
     arranged, names = _real_channels(arranged, fields, notes)
-    box = _Box(space, tuple(arranged.shape[3:]), _flags(periodic, len(space)))
-    grid = _grid(box, grid, coordinates, extent)
-    if drop_repeated_endpoint:
-        arranged, grid = _drop(arranged, grid, space, extent is not None, notes)
-    num_trajectories, num_times = arranged.shape[:2]
-    return TrajectoryFile(
-        path=None,
-        layout="arrays",
-        fields=names,
+    statement = Statement(
+        times=times,
+        dt=dt,
+        coordinates=coordinates,
         grid=grid,
-        times=_times(times, dt, num_trajectories, num_times),
-        num_trajectories=num_trajectories,
-        blocks=[(slice(0, names.num_channels), MemoryBlock(arranged))],
-        parameters=_parameters(parameters or {}, num_trajectories),
-        attributes=attributes,
-        problems=repeats_of(arranged, grid, space),
-        notes=notes,
+        extent=extent,
+        parameters=parameters or {},
+        periodic=periodic,
+        drop_repeated_endpoint=drop_repeated_endpoint,
+        attributes=attributes or {},
     )
+    shape = tuple(arranged.shape)
+    return from_block(MemoryBlock(arranged), names, space, shape, statement, notes=notes)
 
 
 def parse_axes(axes: str | Sequence[str], ndim: int, *, where: str) -> tuple[str, ...]:
@@ -140,27 +133,9 @@ def parse_axes(axes: str | Sequence[str], ndim: int, *, where: str) -> tuple[str
     return words
 
 
-@dataclass(frozen=True)
-class _Box:
-    """Space axes: names, points and whether they close."""
-
-    names: tuple[str, ...]
-    shape: tuple[int, ...]
-    periodic: tuple[bool, ...]
-
-
 def _pattern(words: tuple[str, ...], space: tuple[str, ...]) -> str:
     leading = [word if word in words else "1" for word in ("trajectory", "time", "channel")]
     return f"{' '.join(words)} -> {' '.join((*leading, *space))}"
-
-
-def _flags(periodic: bool | Sequence[bool], dim: int) -> tuple[bool, ...]:
-    flags = (periodic,) * dim if isinstance(periodic, bool) else tuple(periodic)
-    if len(flags) != dim:
-        raise ValueError(
-            f"{_WHERE}: `periodic` must have one entry per axis ({dim}), got {flags}."
-        )
-    return flags
 
 
 def _real_channels(
@@ -181,12 +156,22 @@ def _real_channels(
         states = states.to(torch.float64)
     if states.dtype not in (torch.float32, torch.float64):
         states = states.to(torch.float32)
-    count = states.shape[2]
+    return states, channel_names(fields, states.shape[2], is_complex=split)
+
+
+def channel_names(
+    fields: FieldSpec | Sequence[str] | str | None, count: int, *, is_complex: bool = False
+) -> FieldSpec:
+    """The names given, else u, or u0, u1, ..., or real and imaginary parts.
+
+    Raises:
+        ValueError: If the names given are not `count`.
+    """
     if isinstance(fields, FieldSpec):
         spec = fields
     elif fields is not None:
         spec = FieldSpec((fields,) if isinstance(fields, str) else tuple(fields))
-    elif split:
+    elif is_complex:
         half = count // 2
         tails = ("",) if half == 1 else tuple(str(i) for i in range(half))
         spec = FieldSpec(tuple(part + tail for part in ("real", "imaginary") for tail in tails))
@@ -197,103 +182,4 @@ def _real_channels(
             f"{_WHERE}: `fields` must name {count} channels, got {spec.num_channels}: "
             f"{spec.names}."
         )
-    return states, spec
-
-
-def _grid(
-    box: _Box,
-    grid: Grid | None,
-    coordinates: Mapping[str, Sequence[float] | Tensor | np.ndarray] | None,
-    extent: float | Sequence[float] | None,
-) -> Grid:
-    given = [
-        name
-        for name, value in (("grid", grid), ("coordinates", coordinates), ("extent", extent))
-        if value is not None
-    ]
-    if len(given) != 1:
-        raise ValueError(
-            f"{_WHERE}: give exactly one of `grid`, `coordinates` and `extent` to say where the "
-            f"points are, got {given or 'none'}; e.g. extent=1.0 for a domain of length 1."
-        )
-    if grid is not None:
-        if grid.shape != box.shape:
-            raise ValueError(
-                f"{_WHERE}: `grid` has {grid.shape} points, the array has {box.shape} along "
-                f"{' '.join(box.names)}."
-            )
-        return grid
-    if coordinates is None:
-        assert extent is not None
-        lengths = tuple(extent) if isinstance(extent, Sequence) else (extent,)
-        return Grid(box.shape, lengths, (0.0,), box.periodic)
-    vectors = {}
-    for name, n in zip(box.names, box.shape, strict=True):
-        if name not in coordinates:
-            raise ValueError(
-                f"{_WHERE}: `coordinates` lacks axis {name!r}, got {sorted(coordinates)}."
-            )
-        vectors[name] = np.asarray(coordinates[name]).reshape(-1)
-        if len(vectors[name]) != n:
-            raise ValueError(
-                f"{_WHERE}: coordinate {name!r} has {len(vectors[name])} points, the array "
-                f"has {n} "
-                f"along that axis."
-            )
-    return grid_from_coordinates(vectors, box.periodic, where=_WHERE)
-
-
-def _drop(
-    states: Tensor, grid: Grid, names: tuple[str, ...], keep_extent: bool, notes: list[str]
-) -> tuple[Tensor, Grid]:
-    """Without the last point of every periodic axis that repeats the first."""
-    for axis, name in enumerate(names):
-        if not grid.is_periodic[axis] or repeated_endpoint(states, 3 + axis) != "yes":
-            continue
-        n = grid.shape[axis]
-        states = states.narrow(3 + axis, 0, n - 1)
-        grid = without_endpoint(grid, axis, keep_extent=keep_extent)
-        notes.append(f"dropped the repeated periodic endpoint of {name}: {n} -> {n - 1} points")
-    return states, grid
-
-
-def _times(
-    times: Sequence[float] | Tensor | np.ndarray | None,
-    dt: float | None,
-    num_trajectories: int,
-    num_times: int,
-) -> Tensor:
-    if (times is None) == (dt is None):
-        raise ValueError(
-            f"{_WHERE}: give either `times` or `dt` to say when the {num_times} frames are, got "
-            f"{'none' if dt is None else 'both'}."
-        )
-    if dt is not None:
-        if not dt > 0:
-            raise ValueError(f"{_WHERE}: `dt` must be positive, got {dt}.")
-        return dt * torch.arange(num_times, dtype=torch.float64)
-    vector = np.asarray(times)
-    if vector.ndim == 2 and 1 in vector.shape and num_trajectories == 1:
-        vector = vector.reshape(-1)
-    if vector.shape not in ((num_times,), (num_trajectories, num_times)):
-        raise ValueError(
-            f"{_WHERE}: `times` must have shape ({num_times},) or ({num_trajectories}, "
-            f"{num_times}), got {vector.shape}."
-        )
-    return clean_times(vector, where=_WHERE)
-
-
-def _parameters(
-    parameters: Mapping[str, float | Sequence[float] | Tensor], count: int
-) -> dict[str, Tensor]:
-    rows = {}
-    for name, value in parameters.items():
-        row = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
-        if len(row) not in (1, count):
-            raise ValueError(
-                f"{_WHERE}: parameter {name!r} must be one number or one per trajectory "
-                f"({count}), "
-                f"got {len(row)}."
-            )
-        rows[name] = row.expand(count).clone()
-    return rows
+    return spec

@@ -41,17 +41,24 @@ def irregularity(values: np.ndarray, name: str) -> str | None:
 
 
 def grid_from_coordinates(
-    coordinates: Mapping[str, np.ndarray], periodic: Sequence[bool], *, where: str
+    coordinates: Mapping[str, np.ndarray],
+    periodic: Sequence[bool],
+    *,
+    where: str,
+    cell_centred: bool = False,
 ) -> Grid:
     """A `Grid` from one coordinate vector per axis.
 
     On a periodic axis the last point is the last one before the axis closes, so the extent is
-    N times the spacing; on other axes it is the distance between the end points.
+    N times the spacing; on other axes it is the distance between the end points. Points that are
+    centres of cells fill an extent of N times the spacing on every axis, and the origin is half a
+    cell before the first.
 
     Args:
         coordinates: Axis name to coordinates (N,), in axis order [length].
         periodic: One flag per axis.
         where: File or caller, for messages.
+        cell_centred: Whether the points are the centres of cells that fill the box.
 
     Raises:
         ValueError: If an axis is not finite, not increasing or not uniform.
@@ -72,11 +79,14 @@ def grid_from_coordinates(
             )
         n = len(values)
         first, last = float(values[0]), float(values[-1])
-        length = (last - first) * (n / (n - 1) if closed else 1.0)
+        length = (last - first) * (n / (n - 1) if closed or cell_centred else 1.0)
         num_points.append(n)
         extent.append(_unrounded(length, 4 * _rounding(values)))
-        origin.append(_unrounded(first, _epsilon(values) * abs(first)))
-    return Grid(tuple(num_points), tuple(extent), tuple(origin), tuple(periodic))
+        if cell_centred:
+            origin.append(_unrounded(first - extent[-1] / n / 2, 4 * _rounding(values)))
+        else:
+            origin.append(_unrounded(first, _epsilon(values) * abs(first)))
+    return Grid(tuple(num_points), tuple(extent), tuple(origin), tuple(periodic), cell_centred)
 
 
 def clean_times(values: np.ndarray | Tensor | Sequence[float], *, where: str) -> Tensor:
@@ -133,6 +143,8 @@ def _rounding(values: np.ndarray) -> float:
 
 
 def _unrounded(value: float, tolerance: float) -> float:
-    """The six-digit number next to `value`, if it is within the rounding of the stored type."""
+    """Zero or the six-digit number next to `value`, if within the rounding of the stored type."""
+    if abs(value) <= tolerance:
+        return 0.0
     short = float(f"{value:.6g}")
     return short if abs(short - value) <= tolerance else value

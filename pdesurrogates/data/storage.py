@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
+from pdesurrogates.data.guard import reading
+from pdesurrogates.data.handle import FileHandle
 from pdesurrogates.data.raw import bytes_of, read_exactly
 
-__all__ = ["Block", "DatasetBlock", "FileHandle", "MemoryBlock"]
+__all__ = ["ArrayBlock", "Block", "MemoryBlock"]
+
+_SPACE = ("x", "y", "z")
+_NUMPY = {torch.float32: np.dtype("f4"), torch.float64: np.dtype("f8")}
+_NAMES = ("trajectory", "time", *_SPACE, "channel", "single")
 
 
 @runtime_checkable
@@ -35,162 +38,271 @@ class Block(Protocol):
         ...
 
 
-class FileHandle:
-    """One HDF5 file, opened when first needed and once per process.
+class _Place(NamedTuple):
+    """What is known of one data set; `offset` in bytes if it is read in place."""
 
-    HDF5 handles must not cross a fork or a pickle; this object may, because it remembers which
-    process opened what.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._forget()
-
-    def _forget(self) -> None:
-        self._process: int | None = None
-        self._descriptor: int | None = None
-        self._hdf5: h5py.File | None = None
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path}
-
-    def __setstate__(self, state: dict[str, Path]) -> None:
-        self.__init__(state["path"])
-
-    def _enter_process(self) -> None:
-        if self._process != os.getpid():
-            self.close()
-            self._process = os.getpid()
-
-    def descriptor(self) -> int:
-        """A private read-only descriptor, for `os.preadv`."""
-        self._enter_process()
-        if self._descriptor is None:
-            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._descriptor
-
-    def dataset(self, key: str) -> h5py.Dataset:
-        """The data set `key` of the open HDF5 file."""
-        self._enter_process()
-        if self._hdf5 is None:
-            self._hdf5 = h5py.File(self.path, "r")
-        found = self._hdf5[key]
-        assert isinstance(found, h5py.Dataset)
-        return found
-
-    def close(self) -> None:
-        """Close what this process opened (or inherited)."""
-        descriptor, hdf5 = self._descriptor, self._hdf5
-        self._forget()
-        if descriptor is not None:
-            os.close(descriptor)
-        if hdf5 is not None:
-            hdf5.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_descriptor", None) is not None:
-            os.close(self._descriptor)  # type: ignore[arg-type]
-            self._descriptor = None
+    shape: tuple[int, ...]
+    stored: np.dtype
+    num_times: int
+    offset: int | None
 
 
-@dataclass
-class DatasetBlock:
-    """A field in an HDF5 data set with axes (*samples, time, *space, *components), some absent.
+class ArrayBlock:
+    """Fields in an HDF5 data set whose axes have names, in any order, some absent.
 
-    A contiguous, uncompressed data set of native floats with all its axes is read with
-    `os.preadv` at its byte offset: no HDF5 call, no lock, nothing mapped (mapped pages would
-    count as resident memory). Everything else goes through h5py slices.
+    Axes are named in the order of the data set:
+
+        "trajectory"    may appear several times, e.g. device and sample: merged in this order
+        "time"          frames
+        "x", "y", "z"   space, in any order
+        "channel"       components; may appear several times (tensors): merged in this order
+        "single"        an axis of length 1, dropped
+
+    What is absent is broadcast: a field without time is the same in all frames, one without
+    trajectory is common to all, one without "y" is constant along y.
+
+    With one data set per trajectory (grouped files) `key` lists their paths. Floats of up to 4
+    bytes, booleans and integers of up to 2 bytes are read as float32, exactly; all others as
+    float64.
+
+    A contiguous, uncompressed data set of native floats with axes (*trajectories, time, ...) is
+    read with `os.preadv` at its byte offset: no HDF5 call, no lock, nothing mapped (mapped pages
+    would count as resident memory). Everything else goes through h5py slices of what was asked.
 
     Args:
         handle: The file.
-        key: Path of the data set in the file.
-        sample_shape: Sizes of the leading sample axes; () if the field is common to all.
-        has_time: Whether there is a time axis.
-        space: Points per axis of the grid.
-        has_axis: Per space axis, whether the data set has it.
-        num_components: Product of the trailing component axes, 1 for a scalar.
-        num_times: Frames per trajectory.
+        key: Path of the data set, or one path per trajectory.
+        axes: Name of each axis.
+        space: Points per axis of the grid, in the order x, y, z.
+        num_times: Frames per trajectory; further stored frames are ignored.
+        time_offset: Stored frame that is frame 0.
+        channels: Which entries of the one "channel" axis to take; all by default.
+        check: Called with the open file and the path of a data set before its first use, to
+            refuse it; must survive a pickle.
+
+    Raises:
+        ValueError: If the data set is missing, damaged or does not have these axes.
+
+    Shape:
+        gather: (batch, length, channel, *space), contiguous.
     """
 
-    handle: FileHandle
-    key: str
-    sample_shape: tuple[int, ...]
-    has_time: bool
-    space: tuple[int, ...]
-    has_axis: tuple[bool, ...]
-    num_components: int
-    num_times: int
-    num_channels: int = field(init=False)
-    dtype: torch.dtype = field(init=False)
+    def __init__(
+        self,
+        handle: FileHandle,
+        key: str | Sequence[str],
+        axes: Sequence[str],
+        *,
+        space: Sequence[int],
+        num_times: int,
+        time_offset: int = 0,
+        channels: slice | Sequence[int] | None = None,
+        check: Callable[[h5py.File, str], None] | None = None,
+    ) -> None:
+        self.handle = handle
+        self.keys = (key,) if isinstance(key, str) else tuple(key)
+        self.axes = tuple(axes)
+        self.space = tuple(space)
+        self.num_times = num_times
+        self.time_offset = time_offset
+        self._check = check
+        self._places: dict[str, _Place] = {}
+        self._check_names(selects=channels is not None)
+        self._channels = slice(None)
+        self._picked: Tensor | None = None
+        with handle.opened():
+            if channels is not None:
+                self._choose(channels, handle.dataset(self.keys[0]).shape)
+            first = self._place(self.keys[0])
+        self._samples = self._sizes(first.shape, "trajectory")
+        self._per_key = math.prod(self._samples)
+        self._is_common = isinstance(key, str) and not self._samples
+        wanted = ("channel", *_SPACE)
+        self._kept = tuple(axis for axis in self.axes if axis in wanted)
+        self._rest = self._sizes(first.shape, *wanted)
+        self._order = [
+            2 + i for name in wanted for i, axis in enumerate(self._kept) if axis == name
+        ]
+        self._is_arranged = self._order == sorted(self._order)
+        points = zip(self.space, _SPACE, strict=False)
+        self._present = tuple(n if axis in self._kept else 1 for n, axis in points)
+        count = math.prod(self._sizes(first.shape, "channel"))
+        self.num_channels = count if self._picked is None else len(self._picked)
+        self.dtype = torch.float32 if np.can_cast(first.stored, np.float32) else torch.float64
 
-    def __post_init__(self) -> None:
-        self.num_channels = self.num_components
-        with h5py.File(self.handle.path, "r") as file:
-            dataset: Any = file[self.key]
-            stored = dataset.dtype
-            offset = dataset.id.get_offset()
-            create = dataset.id.get_create_plist()
-            in_place = (
-                create.get_layout() == h5py.h5d.CONTIGUOUS
-                and create.get_external_count() == 0
-                and offset is not None
-                and stored in (np.dtype("=f4"), np.dtype("=f8"))
-                and bool(self.sample_shape)
-                and self.has_time
-                and all(self.has_axis)
-            )
-        single = stored.kind == "f" and stored.itemsize <= 4
-        self.dtype = torch.float32 if single else torch.float64
-        self._offset = offset if in_place else None
-        self._frame_bytes = math.prod(self.space) * self.num_components * stored.itemsize
+    @property
+    def num_trajectories(self) -> int | None:
+        """Trajectories held, or `None` if the field is common to all."""
+        return None if self._is_common else len(self.keys) * self._per_key
 
     def gather(self, trajectories: Sequence[int], starts: Sequence[int], length: int) -> Tensor:
         """Windows of `length` frames, (batch, length, channel, *space)."""
-        shape = (len(trajectories), length, *self.space, self.num_components)
-        windows = torch.empty(shape, dtype=self.dtype)
-        if self._offset is None:
-            for out, trajectory, start in zip(windows, trajectories, starts, strict=True):
-                out.copy_(self._sliced(trajectory, start, length))
-        else:
-            self._read_in_place(windows, trajectories, starts, length)
-        if self.num_components == 1:
-            return windows.reshape(len(trajectories), length, 1, *self.space)
-        return windows.movedim(-1, 2).contiguous()
+        frames = length if "time" in self.axes else 1
+        windows = torch.empty((len(trajectories), frames, *self._rest), dtype=self.dtype)
+        if windows.numel():
+            self._fill(windows, trajectories, starts)
+        return self._arranged(windows, length)
 
     def close(self) -> None:
         """Close the file; the next `gather` opens it again."""
         self.handle.close()
 
-    def _read_in_place(
-        self, windows: Tensor, trajectories: Sequence[int], starts: Sequence[int], length: int
-    ) -> None:
-        assert self._offset is not None
-        descriptor, memory = self.handle.descriptor(), bytes_of(windows.numpy())
-        size, at = length * self._frame_bytes, 0
-        for trajectory, start in zip(trajectories, starts, strict=True):
-            frame = trajectory * self.num_times + start
-            position = self._offset + frame * self._frame_bytes
+    def _fill(self, windows: Tensor, trajectories: Sequence[int], starts: Sequence[int]) -> None:
+        """Read windows (batch, frame, *rest), with the rest of the axes as in the file."""
+        memory, frames = bytes_of(windows.numpy()), windows.shape[1]
+        size = len(memory) // len(windows)
+        frame_bytes, per_key = size // frames, 0 if self._is_common else self._per_key
+        offset = self.time_offset if "time" in self.axes else None
+        latest, key, place, descriptor = -1, "", None, -1
+        for i, (trajectory, start) in enumerate(zip(trajectories, starts, strict=True)):
+            number, sample = divmod(trajectory, per_key) if per_key else (0, 0)
+            if place is None or number != latest:
+                latest, key = number, self.keys[number]
+                place = self._places.get(key) or self._place(key)
+            first = 0 if offset is None else start + offset
+            if place.offset is None:
+                windows[i] = self._sliced(key, sample, first, frames)
+                continue
+            if descriptor < 0:
+                descriptor = self.handle.descriptor()
+            position = place.offset + (sample * place.num_times + first) * frame_bytes
             try:
-                read_exactly(descriptor, memory[at : at + size], position)
-            except EOFError as error:
+                read_exactly(descriptor, memory[i * size : (i + 1) * size], position)
+            except (EOFError, OSError) as error:
                 raise ValueError(
-                    f"{self.handle.path}: {self.key} ends before trajectory {trajectory}, frame "
-                    f"{start + length - 1}; the file was truncated. Copy or generate it again."
+                    f"{self.handle.path}: {key} ends or breaks in the window of trajectory "
+                    f"{trajectory} that starts at frame {start} ({error}); the file was "
+                    f"truncated. Copy or generate it again."
                 ) from error
-            at += size
 
-    def _sliced(self, trajectory: int, start: int, length: int) -> Tensor:
-        dataset = self.handle.dataset(self.key)
-        selection: tuple[int | slice, ...] = ()
-        if self.sample_shape:
-            selection += tuple(int(i) for i in np.unravel_index(trajectory, self.sample_shape))
-        if self.has_time:
-            selection += (slice(start, start + length),)
-        values = np.asarray(dataset[selection], dtype=np.dtype(str(self.dtype).split(".")[1]))
-        present = (length if self.has_time else 1,) + tuple(
-            n if has else 1 for n, has in zip(self.space, self.has_axis, strict=True)
+    def _sliced(self, key: str, sample: int, first: int, frames: int) -> Tensor:
+        """One window through h5py, (frame, *rest)."""
+        samples = iter(np.unravel_index(sample, self._samples) if self._samples else ())
+        parts = {"single": 0, "time": slice(first, first + frames), "channel": self._channels}
+        selection = tuple(
+            int(next(samples)) if axis == "trajectory" else parts.get(axis, slice(None))
+            for axis in self.axes
         )
-        return torch.from_numpy(values).reshape(*present, self.num_components)
+        dataset = self.handle.dataset(key)
+        with reading(self.handle.path, key):
+            values = np.asarray(dataset[selection], dtype=_NUMPY[self.dtype])
+        left = [axis for axis in self.axes if axis not in ("trajectory", "single")]
+        if "time" in left:
+            values = np.moveaxis(values, left.index("time"), 0)
+        return torch.from_numpy(np.ascontiguousarray(values)).reshape(frames, *self._rest)
+
+    def _arranged(self, windows: Tensor, length: int) -> Tensor:
+        """(batch, frame, *rest) to (batch, length, channel, *space)."""
+        if self._picked is not None:
+            axis = 2 + self._kept.index("channel")
+            windows = windows.index_select(axis, self._picked)
+        batch, frames = windows.shape[:2]
+        if not self._is_arranged:
+            windows = windows.permute(0, 1, *self._order)
+        windows = windows.reshape(batch, frames, self.num_channels, *self._present)
+        return windows.expand(batch, length, self.num_channels, *self.space).contiguous()
+
+    def _sizes(self, shape: tuple[int, ...], *names: str) -> tuple[int, ...]:
+        """Sizes as read of the axes with these names, in the order of the file."""
+        return tuple(
+            len(range(n)[self._channels]) if axis == "channel" else n
+            for n, axis in zip(shape, self.axes, strict=True)
+            if axis in names
+        )
+
+    def _choose(self, channels: slice | Sequence[int], shape: tuple[int, ...]) -> None:
+        """The stretch of the channel axis to read, and which of its entries to keep."""
+        count = shape[self.axes.index("channel")]
+        chosen = list(range(count)[channels] if isinstance(channels, slice) else channels)
+        if not chosen or min(chosen) < 0 or max(chosen) >= count:
+            raise ValueError(
+                f"{self.handle.path}: {self.keys[0]} has {count} channels, got channels="
+                f"{channels}; name some of 0 .. {count - 1}."
+            )
+        first, last = min(chosen), max(chosen)
+        self._channels = slice(first, last + 1)
+        if chosen != list(range(first, last + 1)):
+            self._picked = torch.tensor([channel - first for channel in chosen])
+
+    def _check_names(self, *, selects: bool) -> None:
+        axes, space = self.axes, _SPACE[: len(self.space)]
+        wrong = set(axes) - {"trajectory", "time", "channel", "single", *space}
+        twice = [axis for axis in ("time", *space) if axes.count(axis) > 1]
+        if wrong or twice or not self.keys or (selects and axes.count("channel") != 1):
+            raise ValueError(
+                f"ArrayBlock: `axes` must name each axis of the data set as trajectory, time, "
+                f"{', '.join(space)}, channel or single (once each; trajectory and channel may "
+                f"repeat, but `channels` needs one channel axis), got {axes} for "
+                f"{len(self.keys)} data sets."
+            )
+
+    def _place(self, key: str) -> _Place:
+        """Shape, type and byte offset of a data set, looked up once and checked."""
+        path, file = self.handle.path, self.handle.file()
+        dataset = self.handle.dataset(key)
+        shape, stored = tuple(dataset.shape), dataset.dtype
+        self._check_shape(key, shape)
+        self._check_same(key, shape, stored)
+        if self._check is not None:
+            self._check(file, key)
+        with reading(path, key):
+            create = dataset.id.get_create_plist()
+            in_place = (
+                self.handle.is_local
+                and create.get_layout() == h5py.h5d.CONTIGUOUS
+                and create.get_external_count() == 0
+                and dataset.file.filename == file.filename
+                and stored in (np.dtype("=f4"), np.dtype("=f8"))
+                and self._channels == slice(None)
+                and _is_in_order([axis for axis in self.axes if axis != "single"])
+            )
+            offset = dataset.id.get_offset() if in_place else None
+        num_times = shape[self.axes.index("time")] if "time" in self.axes else 1
+        place = self._places[key] = _Place(shape, stored, num_times, offset)
+        return place
+
+    def _check_shape(self, key: str, shape: tuple[int, ...]) -> None:
+        path, needed = self.handle.path, self.time_offset + self.num_times
+        expected = {"single": 1, "time": needed, **dict(zip(_SPACE, self.space, strict=False))}
+        if len(shape) != len(self.axes):
+            raise ValueError(
+                f"{path}: {key} must have axes ({', '.join(self.axes)}), got shape {shape}; the "
+                f"file does not keep to its layout. Use from_arrays with named axes."
+            )
+        if 0 in shape:
+            raise ValueError(
+                f"{path}: {key} holds no values, its shape is {shape}; generate the file again."
+            )
+        for n, axis in zip(shape, self.axes, strict=True):
+            right = expected.get(axis, n)
+            if n < right or (n > right and axis != "time"):
+                raise ValueError(
+                    f"{path}: {key} with axes ({', '.join(self.axes)}) must have {right} entries "
+                    f"along {axis}{' or more' if axis == 'time' else ''} (grid {self.space}, "
+                    f"{needed} frames), got shape {shape}; the file is damaged or its axes have "
+                    f"another order."
+                )
+
+    def _check_same(self, key: str, shape: tuple[int, ...], stored: np.dtype) -> None:
+        """Refuse a data set that differs from the first in samples, channels or type."""
+        if not self._places:
+            return
+        first = self._places[self.keys[0]]
+        same = all(
+            self._sizes(shape, axis) == self._sizes(first.shape, axis)
+            for axis in ("trajectory", "channel")
+        )
+        if not same or not np.can_cast(stored, _NUMPY[self.dtype]):
+            raise ValueError(
+                f"{self.handle.path}: {key} has shape {shape} of {stored}, {self.keys[0]} has "
+                f"{first.shape} of {first.stored}; all trajectories of a file must agree."
+            )
+
+
+def _is_in_order(axes: list[str]) -> bool:
+    """Whether frames of one trajectory lie in one piece: axes (*trajectories, time, ...)."""
+    samples, times = axes.count("trajectory"), axes.count("time")
+    return axes[: samples + times] == ["trajectory"] * samples + ["time"] * times
 
 
 class MemoryBlock:
