@@ -76,10 +76,24 @@ def _positive_float(text: str) -> float:
     return value
 
 
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"must be a share between 0 and 1, got {text}")
+    return value
+
+
 def _positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ArgumentTypeError(f"must not be negative, got {text}")
     return value
 
 
@@ -108,9 +122,35 @@ def _demo(verbs: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def _generate(verbs: _SubParsersAction[ArgumentParser]) -> None:
-    parser = _verb(verbs, "generate", "solve an equation in float64 and write a data set")
-    parser.add_argument("recipe", type=Path, help="YAML file, see docs/cli.md")
-    parser.add_argument("output", type=Path, help="HDF5 file to write")
+    parser = _verb(
+        verbs,
+        "generate",
+        "solve an equation in float64 and write a file or a data set",
+        epilog="examples:\n  pdesurrogates generate recipe.yaml train.hdf5\n"
+        "  pdesurrogates generate datasets/burgers data/burgers --size small --workers 2",
+    )
+    parser.add_argument(
+        "recipe", type=Path, help="YAML file, or folder with a recipe.yaml; see docs/cli.md"
+    )
+    parser.add_argument(
+        "output", type=Path, help="HDF5 file to write; folder for the recipe of a data set"
+    )
+    parser.add_argument(
+        "--size", metavar="NAME", help='one of the sizes of the recipe (default: "small")'
+    )
+    parser.add_argument("--split", metavar="NAME", help="only this split of a data set")
+    parser.add_argument(
+        "--workers",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="solve on N processes of this machine, same bytes (default: in this process)",
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="solve on the workers of a running Dask scheduler, e.g. tcp://10.0.0.1:8786",
+    )
     _add_overwrite(parser)
 
 
@@ -121,13 +161,19 @@ def _inspect(verbs: _SubParsersAction[ArgumentParser]) -> None:
         "say what is in a file: layout, fields, grid, times, ranges, problems",
         resume_hint="nothing was changed.",
     )
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", help="file, or an address such as s3://bucket/file.hdf5")
     parser.add_argument(
         "--num-trajectories",
         type=_positive_int,
         metavar="N",
         help="trajectories to scan (default: as many as make 1 GiB)",
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare all bytes with the checksums in the file; damage ends with exit code 2",
+    )
+    parser.add_argument("--json", action="store_true", help="for scripts")
 
 
 def _convert(verbs: _SubParsersAction[ArgumentParser]) -> None:
@@ -135,12 +181,23 @@ def _convert(verbs: _SubParsersAction[ArgumentParser]) -> None:
         verbs,
         "convert",
         "write any readable file or array as a data set in The Well's layout",
-        epilog="example:\n  pdesurrogates convert run.npz run.hdf5 --variable u "
-        '--axes "time x" --extent 6.2832 --dt 0.01',
-        resume_hint="no output was written.",
+        epilog="examples:\n  pdesurrogates convert run.npz run.hdf5 --variable u "
+        '--axes "time x" --extent 6.2832 --dt 0.01\n'
+        "  pdesurrogates convert 1D_Burgers.hdf5 data/burgers --splits 0.8 0.1 0.1",
     )
-    parser.add_argument("source", type=Path, help="HDF5, .npz, .npy, .mat or netCDF file")
-    parser.add_argument("target", type=Path, help="HDF5 file to write")
+    parser.add_argument("source", help="HDF5, .npz, .npy, .mat or netCDF file, or an address")
+    parser.add_argument("target", type=Path, help="HDF5 file to write; a folder with --splits")
+    parser.add_argument(
+        "--splits",
+        type=_share,
+        nargs=3,
+        metavar=("TRAIN", "VALID", "TEST"),
+        help="write a data set folder with these shares of the trajectories, by position: "
+        "data/train, data/valid, data/test, stats.yaml",
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "float64"), help="stored type (default: as the source)"
+    )
     _add_overwrite(parser)
     _add_array_options(parser)
 

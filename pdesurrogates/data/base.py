@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pdesurrogates.core import FieldSpec, Grid
+from pdesurrogates.core import FieldSpec, Grid, Periodic
 from pdesurrogates.data.axes import irregularity
+from pdesurrogates.data.boundaries import StatedBoundary
+from pdesurrogates.data.checksums import Checksums
 from pdesurrogates.data.storage import Block
 
 if TYPE_CHECKING:
@@ -39,7 +41,11 @@ class TrajectoryFile:
         num_trajectories: Number of trajectories.
         num_times: Frames per trajectory.
         dtype: Type of the states as stored, torch.float32 or torch.float64.
+        axis_names: Names of the space axes, x, y, z unless the file says otherwise.
         attributes: Further facts the file states about itself.
+        boundary: What happens at the ends of the axes: conditions of `core` for both ends of
+            every axis, or one such tuple per field name; words ("wall", "open", "periodic") in
+            files of The Well that were not written here; `None` where nothing is stated.
         problems: What is wrong or doubtful about the data, in words.
         notes: What the reader decided or changed, in words.
 
@@ -49,6 +55,9 @@ class TrajectoryFile:
         >>> file.read(0, slice(1, 3)).shape
         torch.Size([2, 1, 8])
     """
+
+    boundary: StatedBoundary | None = None
+    _checksums: Checksums | None = None
 
     def __init__(
         self,
@@ -62,6 +71,9 @@ class TrajectoryFile:
         blocks: Sequence[tuple[slice, Block]],
         parameters: Mapping[str, Tensor] | None = None,
         attributes: Mapping[str, object] | None = None,
+        axis_names: Sequence[str] = ("x", "y", "z"),
+        boundary: StatedBoundary | None = None,
+        checksums: Checksums | None = None,
         problems: Sequence[str] = (),
         notes: Sequence[str] = (),
     ) -> None:
@@ -73,7 +85,13 @@ class TrajectoryFile:
         self.parameters = dict(parameters or {})
         self.num_trajectories = num_trajectories
         self.num_times = int(times.shape[-1])
+        self.axis_names = tuple(axis_names)[: grid.dim]
         self.attributes = dict(attributes or {})
+        if boundary is None and all(grid.is_periodic):
+            boundary = ((Periodic(), Periodic()),) * grid.dim
+        self.boundary = boundary
+        self._checksums = checksums
+        self._verified: set[int] = set()
         self.problems = tuple(problems)
         self.notes = tuple(notes)
         self._blocks = list(blocks)
@@ -86,6 +104,20 @@ class TrajectoryFile:
         return str(self.path) if self.path is not None else f"<{self.layout}>"
 
     @property
+    def is_time_varying(self) -> tuple[bool, ...]:
+        """Per channel, whether it is stored with a time axis; others are repeated."""
+        flags = [True] * self.fields.num_channels
+        for channels, block in self._blocks:
+            if "time" not in getattr(block, "axes", ("time",)):
+                flags[channels] = [False] * block.num_channels
+        return tuple(flags)
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether the file records checksums of its numbers, as files written here do."""
+        return self._checksums is not None
+
+    @property
     def frame_bytes(self) -> int:
         """Size of one state in memory [bytes]."""
         points = math.prod(self.grid.shape)
@@ -94,12 +126,15 @@ class TrajectoryFile:
     def read(self, index: int, time: slice = slice(None)) -> Tensor:  # noqa: B008
         """One trajectory or a slice of its frames, (time, channel, *space), in the stored dtype.
 
+        The checksums of a trajectory that is read as a whole are compared the first time.
+
         Args:
             index: Trajectory, negative counts from the end.
             time: Frames; the step must be positive.
 
         Raises:
             IndexError: If there is no such trajectory.
+            ChecksumError: If the bytes are not those that were written.
         """
         index = self._trajectory(index)
         if not isinstance(time, slice):
@@ -115,6 +150,8 @@ class TrajectoryFile:
             )
         if stop <= start:
             return torch.empty((0, self.fields.num_channels, *self.grid.shape), dtype=self.dtype)
+        if stop - start == self.num_times:
+            self.verify(index)
         return self._gather([index], [start], stop - start)[0][::step]
 
     def read_windows(
@@ -197,6 +234,20 @@ class TrajectoryFile:
                 f"{tuple(point)}; leave this trajectory out or generate it again with a smaller "
                 f"step."
             )
+
+    def verify(self, index: int) -> None:
+        """Compare the stored bytes of a trajectory with their checksums, once per process.
+
+        Nothing happens for files without checksums, see `has_checksums`.
+
+        Raises:
+            ChecksumError: Naming file, trajectory and field whose bytes are not those that were
+                written.
+        """
+        index = self._trajectory(index)
+        if self._checksums is not None and index not in self._verified:
+            self._checksums.verify(index)
+            self._verified.add(index)
 
     def to_xarray(self, index: int | None = None) -> xarray.Dataset:
         """One trajectory, or all of them, as an `xarray.Dataset` in memory."""

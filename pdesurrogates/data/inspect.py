@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import h5py
-import torch
-
-from pdesurrogates.data.array_files import load_arrays, read_arrays
+from pdesurrogates.core import Grid
+from pdesurrogates.data.array_contents import stored_arrays
 from pdesurrogates.data.axes import irregularity
 from pdesurrogates.data.base import TrajectoryFile
+from pdesurrogates.data.boundaries import StatedBoundary, is_words
+from pdesurrogates.data.checksums import ChecksumError
 from pdesurrogates.data.endpoints import repeats_of
-from pdesurrogates.data.open import array_format, find_reader, open_trajectories
+from pdesurrogates.data.location import array_format, locate
+from pdesurrogates.data.open import open_trajectories
+from pdesurrogates.data.scan import FieldRange, scan
+from pdesurrogates.data.stored_axes import axis_doubts, stored_axes, time_doubts
+from pdesurrogates.data.stretched import StretchedGrid
 
 __all__ = ["FieldRange", "Inspection", "inspect_file"]
 
-_BLOCK_BYTES = 32 * 2**20
+_SAMPLE_BYTES = 16 * 2**20
 _SCAN_BYTES = 2**30
-_AXIS_NAMES = ("x", "y", "z")
-
-
-@dataclass(frozen=True)
-class FieldRange:
-    """Range of one field over the scanned trajectories; NaN and Inf are counted, not used."""
-
-    name: str
-    unit: str
-    minimum: float
-    maximum: float
-    mean: float
-    std: float
-    num_missing: int
 
 
 @dataclass(frozen=True)
@@ -43,20 +36,22 @@ class Inspection:
     Args:
         path: The file.
         layout: Name of the layout; "unknown" where no reader fits.
-        facts: Label to text: grid, spacing, times, parameters, ...
+        facts: Label to text: grid, spacing, times, boundaries, parameters, ...
         ranges: One entry per field.
         problems: What is wrong or doubtful.
         notes: What the reader decided.
         contents: Names and shapes in the file, where it could not be read as trajectories.
+        damaged: Trajectories and fields whose bytes are not those that were written.
     """
 
-    path: Path
+    path: Path | str
     layout: str
     facts: dict[str, str] = field(default_factory=dict)
     ranges: tuple[FieldRange, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     contents: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     def text(self) -> str:
         """All of it for reading in a terminal."""
@@ -75,62 +70,81 @@ class Inspection:
             ]
         lines += [_row("contains", entry) for entry in self.contents]
         lines += [_row("note", text) for text in self.notes]
-        lines += [_row("PROBLEM", text) for text in self.problems] or [
-            _row("problems", "none found")
-        ]
+        lines += [_row("DAMAGED", text) for text in self.damaged]
+        lines += [_row("PROBLEM", text) for text in self.problems] or (
+            [] if self.damaged else [_row("problems", "none found")]
+        )
         return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """All of it for scripts; numbers that are not finite are null."""
+        entries = dataclasses.asdict(self)
+        entries["path"] = str(self.path)
+        for entry in entries["ranges"]:
+            for key, value in entry.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    entry[key] = None
+        return json.dumps(entries, indent=2, allow_nan=False)
 
 
 def inspect_file(
     path: str | Path,
     *,
     num_trajectories: int | None = None,
+    verify: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Inspection:
     """Read a file's description and scan its numbers.
 
     Args:
-        path: Trajectories of a known layout, or a file of arrays.
+        path: Trajectories on grids or meshes in any layout, or a file of arrays.
         num_trajectories: How many trajectories to scan, evenly spread; by default as many as make
             1 GiB, at least one.
-        progress: Called with (trajectories scanned, trajectories to scan).
+        verify: Also compare the bytes of all trajectories with their checksums, where the file
+            has them; differences are listed as `damaged`.
+        progress: Called with (trajectories done, trajectories to scan and verify).
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is of no known kind at all, or damaged.
     """
-    path = Path(path)
+    path = locate(path)
     kind = array_format(path)
-    if kind is None or (kind == "HDF5" and find_reader(path) is not None):
-        opener = open_trajectories
-    else:
-        opener = read_arrays
     try:
-        file = opener(path)
+        file = open_trajectories(path)
+    except ChecksumError:
+        raise
     except ValueError as error:
-        if kind is None:
+        contents = _contents(path) if kind is not None else ()
+        if not contents:
             raise
-        return Inspection(
-            path,
-            f"unknown ({'HDF5' if kind == 'HDF5' else kind})",
-            problems=(str(error),),
-            contents=_contents(path, kind),
-        )
+        return Inspection(path, f"unknown ({kind})", problems=(str(error),), contents=contents)
     with file:
         scanned = _chosen(file, num_trajectories)
-        ranges = _scan(file, scanned, progress)
+        checks = file.num_trajectories if verify and file.has_checksums else 0
+        total = len(scanned) + checks
+        report = progress or (lambda done, total: None)
+        numbers = scan(file, scanned, lambda done, _: report(done, total))
+        damaged = []
+        for index in range(checks):
+            try:
+                file.verify(index)
+            except ChecksumError as error:
+                damaged.append(str(error))
+            report(len(scanned) + index + 1, total)
         return Inspection(
             path,
             file.layout,
-            facts=_facts(file, scanned),
-            ranges=ranges,
-            problems=_problems(file, ranges, len(scanned)),
+            facts=dict(_facts(file, scanned, checks)),
+            ranges=numbers.ranges,
+            problems=tuple(dict.fromkeys([*_problems(file), *numbers.problems()])),
             notes=file.notes,
+            damaged=tuple(damaged),
         )
 
 
 def _row(label: str, text: str) -> str:
-    return f"  {label + ':':<14}{text}"
+    return f"  {label + ':':<13} {text}"
 
 
 def _chosen(file: TrajectoryFile, wanted: int | None) -> list[int]:
@@ -140,111 +154,113 @@ def _chosen(file: TrajectoryFile, wanted: int | None) -> list[int]:
     return [index * file.num_trajectories // count for index in range(count)]
 
 
-def _scan(
-    file: TrajectoryFile, chosen: list[int], progress: Callable[[int, int], None] | None
-) -> tuple[FieldRange, ...]:
-    channels = file.fields.num_channels
-    low = torch.full((channels,), math.inf, dtype=torch.float64)
-    high, missing = -low, torch.zeros(channels, dtype=torch.int64)
-    total, squares, count = (torch.zeros(channels, dtype=torch.float64) for _ in range(3))
-    shift: torch.Tensor | None = None
-    block = max(1, _BLOCK_BYTES // max(1, file.frame_bytes))
-    for done, index in enumerate(chosen, start=1):
-        for start in range(0, file.num_times, block):
-            u = file.read(index, slice(start, start + block)).transpose(0, 1).flatten(1).double()
-            good = u.isfinite()
-            missing += (~good).sum(1)
-            low = torch.minimum(low, torch.where(good, u, math.inf).amin(1))
-            high = torch.maximum(high, torch.where(good, u, -math.inf).amax(1))
-            if shift is None:
-                shift = torch.where(good, u, 0.0).mean(1)
-            centred = torch.where(good, u - shift[:, None], 0.0)
-            total, squares = total + centred.sum(1), squares + centred.square().sum(1)
-            count += good.sum(1)
-        if progress is not None:
-            progress(done, len(chosen))
-    assert shift is not None
-    mean = total / count
-    std = (squares / count - mean.square()).clamp(min=0).sqrt()
-    units = file.fields.units or ("1",) * channels
-    low, high, mean, std = (column.tolist() for column in (low, high, mean + shift, std))
-    return tuple(
-        FieldRange(name, units[i], low[i], high[i], mean[i], std[i], int(missing[i]))
-        for i, name in enumerate(file.fields.names)
+def _facts(file: TrajectoryFile, scanned: list[int], checks: int) -> Iterator[tuple[str, str]]:
+    size = file.num_trajectories * file.num_times * file.frame_bytes / 2**20
+    yield (
+        "trajectories",
+        f"{file.num_trajectories} x {file.num_times} frames, {file.dtype} ({size:.1f} MiB)",
     )
-
-
-def _facts(file: TrajectoryFile, scanned: list[int]) -> dict[str, str]:
-    grid = file.grid
-    facts = {
-        "trajectories": f"{file.num_trajectories} x {file.num_times} frames, {file.dtype}"
-        f" ({file.num_trajectories * file.num_times * file.frame_bytes / 2**20:.1f} MiB)"
-    }
-    for name, n, origin, extent, spacing, closed in zip(
-        _AXIS_NAMES,
-        grid.shape,
-        grid.origin,
-        grid.extent,
-        grid.spacing,
-        grid.is_periodic,
-        strict=False,
-    ):
-        facts[f"axis {name}"] = (
-            f"{n} points from {origin:g}, extent {extent:.9g}, spacing {spacing:.6g}, "
-            f"{'periodic' if closed else 'not periodic'}"
-        )
+    yield from _places(file)
     times = file.times_of(0)
     gap = irregularity(times.numpy(), "time")
     step = f"dt {file.time_step(0):.9g}" if len(times) > 1 and gap is None else "not uniform"
-    facts["times"] = f"{len(times)} from {float(times[0]):g} to {float(times[-1]):g}, {step}" + (
-        " (first trajectory; they differ)" if file.times.ndim == 2 else ""
+    differ = " (first trajectory; they differ)" if file.times.ndim == 2 else ""
+    yield (
+        "times",
+        f"{len(times)} from {float(times[0]):g} to {float(times[-1]):g}, {step}{differ}",
     )
+    still = [
+        name
+        for name, moves in zip(file.fields.names, file.is_time_varying, strict=True)
+        if not moves
+    ]
+    if still:
+        yield "constant", f"{', '.join(still)} (stored without a time axis)"
     for name, values in file.parameters.items():
         low, high = float(values.min()), float(values.max())
-        facts[f"parameter {name}"] = f"{low:.6g}" if low == high else f"{low:.6g} .. {high:.6g}"
+        yield f"parameter {name}", f"{low:.6g}" if low == high else f"{low:.6g} .. {high:.6g}"
     if len(scanned) < file.num_trajectories:
-        facts["scanned"] = f"{len(scanned)} of {file.num_trajectories} trajectories"
-    return facts
+        yield "scanned", f"{len(scanned)} of {file.num_trajectories} trajectories"
+    if not file.has_checksums:
+        is_here = isinstance(file.path, Path)
+        yield "checksums", "none in this file" if is_here else "not compared at an address"
+    else:
+        how = f"{checks} trajectories compared" if checks else "of the numbers not compared"
+        yield "checksums", f"description agrees; {how}{'' if checks else ' (--verify)'}"
 
 
-def _problems(
-    file: TrajectoryFile, ranges: tuple[FieldRange, ...], num_scanned: int
-) -> tuple[str, ...]:
-    found = list(file.problems)
-    frames = max(1, _BLOCK_BYTES // max(1, file.frame_bytes))
-    sample = file.read(0, slice(0, frames))
-    names = _AXIS_NAMES[: file.grid.dim]
-    found += [text for text in repeats_of(sample, file.grid, names) if text not in found]
+def _places(file: TrajectoryFile) -> Iterator[tuple[str, str]]:
+    """Where the values are: the axes of a grid and their ends, or a mesh."""
+    if hasattr(file, "points"):
+        mesh: Any = file
+        cells, points = mesh.cells(0), mesh.points(0)
+        yield (
+            "mesh",
+            f"{points.shape[-2]} points in {points.shape[-1]}D, {len(cells)} cells of "
+            f"{cells.shape[1]} corners (first trajectory)",
+        )
+        return
+    grid = file.grid
+    kind = "cell centres" if grid.cell_centred else "points"
+    if isinstance(grid, StretchedGrid):
+        kind = "points, not all evenly spaced"
+    yield "grid", f"{' x '.join(map(str, grid.shape))} {kind}"
+    for axis, (name, points) in enumerate(zip(file.axis_names, grid.axes(), strict=True)):
+        spacing = f"spacing {grid.spacing[axis]:.6g}" if _has_spacing(grid) else "see problems"
+        yield (
+            f"axis {name}",
+            f"{grid.shape[axis]} points from {float(points[0]):g} to {float(points[-1]):g}, "
+            f"extent {grid.extent[axis]:.9g}, {spacing}, "
+            f"{'periodic' if grid.is_periodic[axis] else 'not periodic'}",
+        )
+    yield from _ends(file.boundary, file.axis_names)
+
+
+def _has_spacing(grid: Grid) -> bool:
+    return not isinstance(grid, StretchedGrid)
+
+
+def _ends(boundary: StatedBoundary | None, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """What happens at the ends of the axes that have any."""
+    if boundary is None:
+        yield "boundaries", "not stated"
+        return
+    per_field = boundary if isinstance(boundary, Mapping) else {"": boundary}
+    for owner, sides in per_field.items():
+        for name, pair in zip(names, sides, strict=True):
+            low, high = ("not stated" if end is None else str(end) for end in pair)
+            label = f"ends of {name}" + (f", {owner}" if owner else "")
+            yield label, low if low == high else f"{low} | {high}"
+    if is_words(boundary):
+        yield "boundaries", "as words of The Well: the conditions themselves are not in the file"
+
+
+def _problems(file: TrajectoryFile) -> Iterator[str]:
+    """What is doubtful about grid and times."""
+    yield from file.problems
     gap = irregularity(file.times_of(0).numpy(), "time")
     if gap is not None:
-        found.append(f"times are not uniform: {gap}; windows and derivatives need uniform times")
-    for entry in ranges:
-        if entry.num_missing:
-            found.append(
-                f"field {entry.name!r} has {entry.num_missing} NaN or Inf in {num_scanned} "
-                f"scanned "
-                f"trajectories"
-            )
-        elif entry.minimum == entry.maximum:
-            found.append(f"field {entry.name!r} is {entry.minimum:g} everywhere")
-    return tuple(found)
+        yield f"times are not uniform: {gap}; windows and derivatives need uniform times"
+    if hasattr(file, "points"):
+        return
+    grid, names = file.grid, file.axis_names
+    frames = max(1, min(file.num_times, _SAMPLE_BYTES // max(1, file.frame_bytes)))
+    yield from repeats_of(file.read_windows([0], [0], frames)[0], grid, names)
+    if file.path is None:
+        return
+    stored = stored_axes(file.path, names)
+    for axis, (word, name) in enumerate(zip("xyz", names, strict=False)):
+        if word in stored and _has_spacing(grid):
+            yield from axis_doubts(name, stored[word], grid, axis)
+    if "time" in stored:
+        yield from time_doubts(stored["time"], file.num_times)
 
 
-def _contents(path: Path, kind: str) -> tuple[str, ...]:
-    """Names, shapes and types in a file that is no trajectory file; no array of HDF5 is read."""
-    if kind != "HDF5":
-        try:
-            arrays = load_arrays(path)
-        except ValueError:
-            return ()
-        return tuple(f"{name} {value.shape} {value.dtype}" for name, value in arrays.items())
-    lines: list[str] = []
-    with h5py.File(path, "r") as file:
-        file.visititems(
-            lambda name, item: (
-                lines.append(f"{name} {item.shape} {item.dtype}")
-                if isinstance(item, h5py.Dataset)
-                else None
-            )
-        )
+def _contents(path: Path | str) -> tuple[str, ...]:
+    """Names, shapes and types of what is in the file; no numbers of HDF5 are read."""
+    try:
+        arrays = stored_arrays(path)
+    except ValueError:
+        return ()
+    lines = [f"{name} {array.shape} {array.dtype}" for name, array in arrays.items()]
     return tuple(lines[:40]) + ((f"... and {len(lines) - 40} more",) if len(lines) > 40 else ())

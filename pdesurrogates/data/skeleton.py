@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,15 @@ import torch
 from torch import Tensor
 
 from pdesurrogates.core import FieldSpec, Grid
-from pdesurrogates.data.the_well import EXACT_GROUP
+from pdesurrogates.data.boundaries import (
+    StatedBoundary,
+    boundary_to_text,
+    write_boundary_groups,
+)
+from pdesurrogates.data.checksums import Sealed
+from pdesurrogates.data.exact import CHECKSUM_GROUP, EXACT_GROUP
+from pdesurrogates.data.stretched import StretchedGrid
+from pdesurrogates.data.well_names import WellField, well_fields
 
 __all__ = ["Located", "Target", "build_skeleton"]
 
@@ -39,12 +48,13 @@ class Located:
     rank: int
     offset: int
     frame_bytes: int
+    sums_offset: int
 
     def values(self, states: Tensor, dtype: str) -> np.ndarray:
         """The channels of `states` as they lie on disk, components last."""
         own = states[:, :, self.channels]
         own = own[:, :, 0] if self.rank == 0 else own.movedim(2, -1)
-        return own.numpy().astype("<f4" if dtype == "float32" else "<f8")
+        return own.numpy().astype("<f4" if dtype == "float32" else "<f8", copy=False)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,8 @@ class Target:
         attributes: Further root attributes.
         name: `dataset_name`.
         dtype: "float32" or "float64".
+        boundary: Conditions at the ends of the axes, where they are stated.
+        fingerprint: Text that changes whenever the states would.
     """
 
     fields: FieldSpec
@@ -70,6 +82,8 @@ class Target:
     attributes: Mapping[str, str | int | float | bool]
     name: str
     dtype: str
+    boundary: StatedBoundary | None = None
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "float64"):
@@ -101,11 +115,13 @@ class Target:
 
     def description(self) -> dict[str, object]:
         """Every argument in a form that can be compared and shown."""
-        times = self.times.numpy()
+        times, grid = self.times.numpy(), repr(self.grid)
+        if isinstance(self.grid, StretchedGrid):
+            grid += f", sha256 {_digest(np.concatenate(self.grid.vectors))}"
         return {
             "fields": list(self.fields.names),
             "units": list(self.fields.units or ()),
-            "grid": repr(self.grid),
+            "grid": grid,
             "times": f"{times.shape[-1]} from {times.flat[0]!r} to {times.flat[-1]!r}, "
             f"sha256 {_digest(times)}",
             "num_trajectories": self.num_trajectories,
@@ -116,21 +132,28 @@ class Target:
             "attributes": dict(self.attributes),
             "name": self.name,
             "dtype": self.dtype,
+            "boundaries": None if self.boundary is None else boundary_to_text(self.boundary),
+            "fingerprint": self.fingerprint,
         }
 
-    def datasets(self) -> Iterator[tuple[str, slice, int]]:
-        """Key, channels and rank of each field: vectors where all components are there."""
-        names, dims = self.fields.names, _AXES[: self.grid.dim]
-        channel = 0
-        while channel < len(names):
-            stem, _, suffix = names[channel].rpartition("_")
-            group = names[channel : channel + len(dims)]
-            if stem and suffix == "x" and group == tuple(f"{stem}_{dim}" for dim in dims):
-                yield f"t1_fields/{stem}", slice(channel, channel + len(dims)), 1
-                channel += len(dims)
-            else:
-                yield f"t0_fields/{names[channel]}", slice(channel, channel + 1), 0
-                channel += 1
+    @property
+    def identity(self) -> str:
+        """Digest of all arguments, kept in the file; empty without a fingerprint."""
+        if not self.fingerprint:
+            return ""
+        text = json.dumps(self.description(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the states on disk [bytes]."""
+        frames = self.num_trajectories * self.times.shape[-1]
+        itemsize = 4 if self.dtype == "float32" else 8
+        return frames * self.fields.num_channels * math.prod(self.grid.shape) * itemsize
+
+    def datasets(self) -> list[WellField]:
+        """The fields of the file."""
+        return list(well_fields(self.fields.names, _AXES[: self.grid.dim]))
 
     def located(self, path: Path) -> list[Located]:
         """The data sets with their byte offsets in the skeleton at `path`."""
@@ -138,14 +161,34 @@ class Target:
         with h5py.File(path, "r", locking=False) as file:
             return [
                 Located(
-                    key,
-                    channels,
-                    rank,
-                    file[key].id.get_offset(),
-                    math.prod(self.grid.shape) * self.grid.dim**rank * itemsize,
+                    field.key,
+                    field.channels,
+                    field.rank,
+                    file[field.key].id.get_offset(),
+                    math.prod(self.grid.shape) * self.grid.dim**field.rank * itemsize,
+                    file[f"{CHECKSUM_GROUP}/{field.key}"].id.get_offset(),
                 )
-                for key, channels, rank in self.datasets()
+                for field in self.datasets()
             ]
+
+    def header_offset(self, path: Path) -> int:
+        """The byte of the checksum of everything but the states."""
+        with h5py.File(path, "r", locking=False) as file:
+            return file[f"{CHECKSUM_GROUP}/header"].id.get_offset()
+
+    def sealed(self, located: list[Located]) -> list[Sealed]:
+        """What the checksums cover."""
+        frames = self.times.shape[-1]
+        return [
+            Sealed(
+                entry.key,
+                entry.offset,
+                frames * entry.frame_bytes,
+                self.num_trajectories,
+                entry.sums_offset,
+            )
+            for entry in located
+        ]
 
 
 def build_skeleton(path: Path, target: Target) -> None:
@@ -154,17 +197,26 @@ def build_skeleton(path: Path, target: Target) -> None:
     with h5py.File(path, "w", track_order=False) as file:
         _root(file, target)
         _dimensions(file, target, dims)
-        _boundary_conditions(file, target.grid, dims)
+        write_boundary_groups(file, target.grid, dims, target.fields.names, target.boundary)
         _scalars(file, target)
         _exact(file, target)
         listed: dict[str, list[str]] = {f"t{rank}_fields": [] for rank in range(3)}
         for group in listed:
             file.create_group(group)
-        for key, _, rank in target.datasets():
-            _reserve(file, key, rank, target)
-            listed[key.split("/")[0]].append(key.split("/", 1)[1])
+        stored = h5py.h5t.IEEE_F32LE if target.dtype == "float32" else h5py.h5t.IEEE_F64LE
+        for field in target.datasets():
+            _reserve(file, field.key, _shape(target, field.rank), stored)
+            _flags(file[field.key], field.rank, target.grid.dim)
+            _reserve(
+                file,
+                f"{CHECKSUM_GROUP}/{field.key}",
+                (target.num_trajectories,),
+                h5py.h5t.STD_U32LE,
+            )
+            listed[f"t{field.rank}_fields"].append(field.name)
         for group, names in listed.items():
             _names(file[group], "field_names", names)
+        _reserve(file, f"{CHECKSUM_GROUP}/header", (1,), h5py.h5t.STD_U32LE)
 
 
 def _root(file: h5py.File, target: Target) -> None:
@@ -192,23 +244,6 @@ def _dimensions(file: h5py.File, target: Target, dims: list[str]) -> None:
         axis.attrs["time_varying"] = False
 
 
-def _boundary_conditions(file: h5py.File, grid: Grid, dims: list[str]) -> None:
-    """Periodic axes only: what happens at other ends is not known here."""
-    conditions = file.create_group("boundary_conditions")
-    for dim, n, periodic in zip(dims, grid.shape, grid.is_periodic, strict=True):
-        if not periodic:
-            continue
-        group = conditions.create_group(f"{dim}_periodic")
-        _names(group, "associated_dims", [dim])
-        _names(group, "associated_fields", [])
-        group.attrs["bc_type"] = "periodic"
-        group.attrs["sample_varying"] = False
-        group.attrs["time_varying"] = False
-        mask = np.zeros(n, dtype=bool)
-        mask[[0, -1]] = True
-        group.create_dataset("mask", data=mask)
-
-
 def _scalars(file: h5py.File, target: Target) -> None:
     group = file.create_group("scalars")
     _names(group, "field_names", list(target.parameters))
@@ -225,6 +260,13 @@ def _exact(file: h5py.File, target: Target) -> None:
     group.attrs["extent"] = target.grid.extent
     group.attrs["origin"] = target.grid.origin
     group.attrs["periodic"] = target.grid.is_periodic
+    group.attrs["cell_centred"] = target.grid.cell_centred
+    if isinstance(target.grid, StretchedGrid):
+        for dim, vector in zip(_AXES, target.grid.vectors, strict=False):
+            group.create_dataset(f"coordinates/{dim}", data=np.array(vector, dtype="<f8"))
+    if target.boundary is not None:
+        group.attrs["boundary"] = boundary_to_text(target.boundary)
+    group.attrs["fingerprint"] = target.identity
     group.create_dataset("time", data=target.times.numpy().astype("<f8"))
     parameters = group.create_group("parameters")
     for name, row in target.parameters.items():
@@ -232,21 +274,30 @@ def _exact(file: h5py.File, target: Target) -> None:
         parameters.create_dataset(name, data=values.astype("<f8"))
 
 
-def _reserve(file: h5py.File, key: str, rank: int, target: Target) -> None:
+def _shape(target: Target, rank: int) -> tuple[int, ...]:
+    times, grid = target.times.shape[-1], target.grid
+    return (target.num_trajectories, times, *grid.shape, *[grid.dim] * rank)
+
+
+def _reserve(file: h5py.File, key: str, shape: tuple[int, ...], stored: Any) -> None:
     """A contiguous data set whose bytes exist from the start and are never touched by HDF5."""
-    shape = (target.num_trajectories, target.times.shape[-1], *target.grid.shape)
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_layout(h5py.h5d.CONTIGUOUS)
-    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    plist.set_obj_track_times(False)
-    stored = h5py.h5t.IEEE_F32LE if target.dtype == "float32" else h5py.h5t.IEEE_F64LE
-    space = h5py.h5s.create_simple((*shape, *[target.grid.dim] * rank))
-    h5py.h5d.create(file.id, key.encode(), stored, space, dcpl=plist)
-    dataset = file[key]
-    dataset.attrs["dim_varying"] = [True] * target.grid.dim
+    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    create.set_layout(h5py.h5d.CONTIGUOUS)
+    create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    create.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    create.set_obj_track_times(False)
+    group = file.require_group(key.rpartition("/")[0])
+    space = h5py.h5s.create_simple(shape)
+    h5py.h5d.create(group.id, key.rpartition("/")[2].encode(), stored, space, dcpl=create)
+
+
+def _flags(dataset: Any, rank: int, dim: int) -> None:
+    dataset.attrs["dim_varying"] = [True] * dim
     dataset.attrs["sample_varying"] = True
     dataset.attrs["time_varying"] = True
+    if rank == 2:
+        dataset.attrs["symmetric"] = False
+        dataset.attrs["antisymmetric"] = False
 
 
 def _names(owner: Any, key: str, names: list[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,28 @@ import torch
 from torch import Tensor
 
 from pdesurrogates.core import FieldSpec, Grid
-from pdesurrogates.data.axes import clean_times, grid_from_coordinates
+from pdesurrogates.data.axes import clean_times
 from pdesurrogates.data.base import TrajectoryFile
-from pdesurrogates.data.storage import Block, DatasetBlock, FileHandle
+from pdesurrogates.data.boundaries import Words, read_boundary_words
+from pdesurrogates.data.exact import EXACT_GROUP, Exact, entries, read_checksums, read_exact
+from pdesurrogates.data.guard import (
+    read_attributes,
+    read_small,
+    reading,
+    require_dataset,
+    require_group,
+)
+from pdesurrogates.data.handle import FileHandle
+from pdesurrogates.data.storage import ArrayBlock, Block
+from pdesurrogates.data.stretched import StretchedGrid, grid_or_stretched
+from pdesurrogates.data.well_fields import field_axes
+from pdesurrogates.data.well_names import component_names
 
-__all__ = ["EXACT_GROUP", "is_the_well", "read_the_well"]
-
-EXACT_GROUP = "pdesurrogates"
-"""A group of our own that other readers ignore: what The Well cannot say, or says in float32.
-
-Attributes `field_names` and `units` (channel order), `extent`, `origin`, `periodic` (per axis);
-data sets `time` and `parameters/<name>` in float64.
-"""
+__all__ = ["is_the_well", "read_the_well"]
 
 _ROOT = ("n_trajectories", "n_spatial_dims", "grid_type")
+_LARGEST_TIMES = 512 * 2**20
+_MANY = 10**6
 
 
 def is_the_well(file: h5py.File) -> bool:
@@ -34,185 +41,243 @@ def is_the_well(file: h5py.File) -> bool:
     return "dimensions" in file and all(name in file.attrs for name in _ROOT)
 
 
-def read_the_well(path: Path) -> TrajectoryFile:
+def read_the_well(path: Path | str) -> TrajectoryFile:
     """Open a file in The Well layout; axes that a field lacks are broadcast.
 
     Channels are the t0 fields, then the components `<field>_<dim>` of t1, then t2, unless the
-    file was written here and states the order of its channels.
+    file was written here and states the order of its channels. An axis that is not uniform keeps
+    its coordinates (see `StretchedGrid`) and is reported.
+
+    Args:
+        path: The file, or an address.
 
     Raises:
-        ValueError: If a required object is missing or does not fit, or the grid is not uniform.
+        ValueError: If a required object is missing, damaged or does not fit, or the description
+            of a file written here is not the one that was written.
     """
-    with h5py.File(path, "r") as file:
-        return _Reader(path, file).read()
+    handle = FileHandle(path)
+    with handle.opened() as file, reading(path, "the file"):
+        return _Reader(handle, file).read()
 
 
 class _Reader:
     """One pass over the metadata of an open file; h5py objects carry no useful types."""
 
-    def __init__(self, path: Path, file: Any) -> None:
-        self.path = path
+    def __init__(self, handle: FileHandle, file: Any) -> None:
+        self.path = handle.path
+        self.handle = handle
         self.file = file
-        self.handle = FileHandle(path)
-        self.num_trajectories = int(file.attrs["n_trajectories"])
-        self.dims = _texts(self._require("dimensions").attrs.get("spatial_dims", []))
+        self.facts = read_attributes(file, path=self.path)
+        self.num_trajectories = _count(self.facts["n_trajectories"], "n_trajectories", self.path)
+        group = require_group(file, "dimensions", path=self.path)
+        stated = read_attributes(group, path=self.path).get("spatial_dims", [])
+        self.dims = [str(name) for name in entries(stated)]
         self.problems: list[str] = []
         self.notes: list[str] = []
-        if not 1 <= len(self.dims) <= 3 or len(self.dims) != int(file.attrs["n_spatial_dims"]):
+        num_dims = _count(self.facts["n_spatial_dims"], "n_spatial_dims", self.path)
+        if not 1 <= len(self.dims) <= 3 or len(self.dims) != num_dims:
             raise ValueError(
-                f"{path}: attribute `spatial_dims` of group `dimensions` must name 1 to 3 axes, "
-                f"as many as n_spatial_dims = {int(file.attrs['n_spatial_dims'])}, got "
-                f"{self.dims}."
+                f"{self.path}: attribute `spatial_dims` of group `dimensions` must name 1 to 3 "
+                f"axes, as many as n_spatial_dims = {num_dims}, got {self.dims}."
             )
 
     def read(self) -> TrajectoryFile:
-        exact = self.file.get(EXACT_GROUP)
-        times = self._times(exact)
-        grid = self._grid(exact)
-        blocks = list(self._blocks(grid, int(times.shape[-1])))
-        names = [name for found, _ in blocks for name in found]
-        units = None
-        if exact is not None:
-            names, units = _texts(exact.attrs["field_names"]), _texts(exact.attrs["units"])
-        if not names:
+        fields = list(self._fields())
+        if not fields:
             raise ValueError(
                 f"{self.path}: groups t0_fields, t1_fields and t2_fields hold no field."
             )
-        kind = _text(self.file.attrs["grid_type"])
+        checksums = None
+        if EXACT_GROUP in self.file and isinstance(self.path, Path):
+            keys = [key for key, _, _ in fields]
+            checksums = read_checksums(self.file, keys, path=self.path, notes=self.notes)
+        coordinates = {dim: self._coordinate(dim) for dim in self.dims}
+        space = tuple(len(values) for values in coordinates.values())
+        exact = None
+        if EXACT_GROUP in self.file:
+            exact = read_exact(self.file, space, path=self.path)
+        words = read_boundary_words(self.file, self.dims, path=self.path)
+        times = self._times() if exact is None else exact.times
+        names = [name for _, _, own in fields for name in own]
+        channels = names if exact is None else list(exact.names)
+        self._check_grid_type()
+        return TrajectoryFile(
+            path=self.path,  # type: ignore[arg-type]
+            layout="The Well",
+            fields=FieldSpec(tuple(channels), None if exact is None else exact.units),
+            grid=self._grid(coordinates, words) if exact is None else exact.grid,
+            times=times,
+            num_trajectories=self.num_trajectories,
+            blocks=[
+                (_slice_of(own, channels, self.path), block)
+                for own, block in self._blocks(fields, space, times)
+            ],
+            parameters=self._parameters(exact),
+            axis_names=self.dims,
+            attributes=self._attributes(),
+            boundary=words if exact is None else exact.boundary,
+            checksums=checksums,
+            problems=self.problems,
+            notes=self.notes,
+        )
+
+    def _fields(self) -> Iterator[tuple[str, int, list[str]]]:
+        """Key, rank and names of the channels of every field."""
+        for rank in range(3):
+            key = f"t{rank}_fields"
+            if key not in self.file:
+                continue
+            group = require_group(self.file, key, path=self.path)
+            stated = entries(read_attributes(group, path=self.path).get("field_names", []))
+            unlisted = sorted(set(group) - {str(name) for name in stated})
+            if stated and unlisted:
+                self.problems.append(
+                    f"{key} holds {', '.join(unlisted)}, which `field_names` does not list; left "
+                    f"out"
+                )
+            for name in stated or sorted(group):
+                yield f"{key}/{name}", rank, component_names(str(name), rank, self.dims)
+
+    def _coordinate(self, dim: str) -> np.ndarray:
+        """Coordinates of one axis, the same for all trajectories."""
+        key = f"dimensions/{dim}"
+        dataset = require_dataset(self.file, key, path=self.path)
+        if bool(read_attributes(dataset, path=self.path).get("time_varying", False)):
+            raise ValueError(f"{self.path}: {key} varies in time; only fixed grids can be read.")
+        values = read_small(dataset, path=self.path)
+        if values.ndim == 2 and len(values):
+            differing = np.flatnonzero((values != values[:1]).any(axis=1))
+            if len(differing):
+                raise ValueError(
+                    f"{self.path}: {key} differs between trajectories (0 and {differing[0]}), but "
+                    f"the trajectories of one file share one grid; store those on other grids in "
+                    f"files of their own."
+                )
+            values = values[0]
+        if values.ndim != 1 or len(values) < 2:
+            raise ValueError(
+                f"{self.path}: {key} must be one vector of at least 2 coordinates, or one per "
+                f"trajectory, got shape {values.shape}."
+            )
+        return values
+
+    def _times(self) -> Tensor:
+        dataset = require_dataset(self.file, "dimensions/time", path=self.path)
+        values = read_small(dataset, path=self.path, limit_bytes=_LARGEST_TIMES)
+        if values.ndim == 2 and len(values) not in (1, self.num_trajectories):
+            raise ValueError(
+                f"{self.path}: dimensions/time must have shape (time,) or "
+                f"({self.num_trajectories}, time), got {values.shape}."
+            )
+        return clean_times(values, where=f"{self.path}: dimensions/time")
+
+    def _grid(self, coordinates: dict[str, np.ndarray], words: Words | None) -> Grid:
+        closed = [pair == ("periodic", "periodic") for pair in words or [()] * len(self.dims)]
+        grid = grid_or_stretched(coordinates, closed, where=str(self.path))
+        if isinstance(grid, StretchedGrid):
+            self.problems += [
+                f"{text}; coordinates are kept, derivatives and spectra are refused"
+                for text in grid.gaps(self.dims)
+            ]
+        return grid
+
+    def _check_grid_type(self) -> None:
+        kind = str(self.facts["grid_type"])
         if kind.lower() != "cartesian":
             self.problems.append(
                 f"grid_type is {kind!r}: axes {', '.join(self.dims)} are treated as Cartesian, "
                 f"distances and derivatives are in these coordinates"
             )
-        placed = [(_slice_of(found, names, self.path), block) for found, block in blocks]
-        return TrajectoryFile(
-            path=self.path,
-            layout="The Well",
-            fields=FieldSpec(tuple(names), None if units is None else tuple(units)),
-            grid=grid,
-            times=times,
-            num_trajectories=self.num_trajectories,
-            blocks=placed,
-            parameters=self._parameters(exact),
-            attributes=self._attributes(),
-            problems=self.problems,
-            notes=self.notes,
-        )
 
-    def _require(self, key: str) -> Any:
-        found = self.file.get(key)
-        if found is None:
+    def _blocks(
+        self, fields: list[tuple[str, int, list[str]]], space: tuple[int, ...], times: Tensor
+    ) -> Iterator[tuple[list[str], Block]]:
+        num_times, is_shared = int(times.shape[-1]), True
+        for key, rank, names in fields:
+            dataset = require_dataset(self.file, key, path=self.path)
+            axes = field_axes(
+                dataset,
+                rank,
+                num_trajectories=self.num_trajectories,
+                num_times=num_times,
+                space=space,
+                path=self.path,
+                problems=self.problems,
+            )
+            is_shared = is_shared and not axes.by_sample
+            yield (
+                names,
+                ArrayBlock(self.handle, key, axes.names, space=space, num_times=num_times),
+            )
+        if is_shared and self.num_trajectories > _MANY:
             raise ValueError(
-                f"{self.path}: The Well layout needs `{key}`, which is missing; found "
-                f"{sorted(self.file)} at the root."
+                f"{self.path}: n_trajectories is {self.num_trajectories}, but no field differs "
+                f"between trajectories; the file is damaged."
             )
-        return found
 
-    def _times(self, exact: Any) -> Tensor:
-        is_exact = exact is not None and "time" in exact
-        key = f"{EXACT_GROUP}/time" if is_exact else "dimensions/time"
-        return clean_times(self._require(key)[()], where=f"{self.path}: {key}")
-
-    def _grid(self, exact: Any) -> Grid:
-        coordinates = {}
-        for dim in self.dims:
-            dataset = self._require(f"dimensions/{dim}")
-            values = dataset[()]
-            if _flag(dataset, "time_varying"):
-                raise ValueError(
-                    f"{self.path}: dimensions/{dim} varies in time; only fixed grids can be read."
-                )
-            if values.ndim == 2 and (values == values[:1]).all():
-                values = values[0]
-            coordinates[dim] = values
-        if exact is not None:
-            return Grid(
-                tuple(len(values) for values in coordinates.values()),
-                tuple(float(v) for v in exact.attrs["extent"]),
-                tuple(float(v) for v in exact.attrs["origin"]),
-                tuple(bool(v) for v in exact.attrs["periodic"]),
-            )
-        closed = self._periodic_dims()
-        flags = [dim in closed for dim in self.dims]
-        return grid_from_coordinates(coordinates, flags, where=str(self.path))
-
-    def _periodic_dims(self) -> set[str]:
-        closed: set[str] = set()
-        for condition in self.file.get("boundary_conditions", {}).values():
-            if _text(condition.attrs.get("bc_type", "")).lower() == "periodic":
-                closed.update(_texts(condition.attrs.get("associated_dims", [])))
-        return closed
-
-    def _blocks(self, grid: Grid, num_times: int) -> Iterator[tuple[list[str], Block]]:
-        for rank in range(3):
-            group = self.file.get(f"t{rank}_fields", {})
-            stated = getattr(group, "attrs", {}).get("field_names", [])
-            for name in _texts(stated) or sorted(group):
-                dataset = self._require(f"t{rank}_fields/{name}")
-                suffixes = ["".join(s) for s in itertools.product(self.dims, repeat=rank)]
-                names = [f"{name}_{suffix}" if rank else name for suffix in suffixes]
-                yield names, self._block(dataset, rank, grid, num_times)
-
-    def _block(self, dataset: Any, rank: int, grid: Grid, num_times: int) -> Block:
-        by_sample = _flag(dataset, "sample_varying", default=True)
-        by_time = _flag(dataset, "time_varying", default=True)
-        has_axis = np.atleast_1d(dataset.attrs.get("dim_varying", [True] * grid.dim)).astype(bool)
-        expected = (
-            *([self.num_trajectories] if by_sample else []),
-            *([num_times] if by_time else []),
-            *(n for n, has in zip(grid.shape, has_axis, strict=True) if has),
-            *([grid.dim] * rank),
-        )
-        if dataset.shape != expected:
-            raise ValueError(
-                f"{self.path}: {dataset.name} must have shape {expected} by its attributes "
-                f"(sample_varying={by_sample}, time_varying={by_time}, "
-                f"dim_varying={has_axis.tolist()}, {self.num_trajectories} trajectories, "
-                f"{num_times} times, grid {grid.shape}), got {dataset.shape}."
-            )
-        return DatasetBlock(
-            self.handle,
-            str(dataset.name),
-            sample_shape=(self.num_trajectories,) if by_sample else (),
-            has_time=by_time,
-            space=grid.shape,
-            has_axis=tuple(has_axis.tolist()),
-            num_components=grid.dim**rank,
-            num_times=num_times,
-        )
-
-    def _parameters(self, exact: Any) -> dict[str, Tensor]:
-        scalars = self.file.get("scalars")
-        stated = _texts(scalars.attrs.get("field_names", [])) if scalars is not None else []
-        names = stated or _texts(self.file.attrs.get("simulation_parameters", []))
+    def _parameters(self, exact: Exact | None) -> dict[str, Tensor]:
+        scalars: Any = {}
+        stated: object = []
+        if "scalars" in self.file:
+            scalars = require_group(self.file, "scalars", path=self.path)
+            stated = read_attributes(scalars, path=self.path).get("field_names", [])
         found = {}
-        for name in names:
-            if exact is not None and name in exact["parameters"]:
-                found[name] = torch.from_numpy(exact["parameters"][name][()])
+        for name in entries(stated) or entries(self.facts.get("simulation_parameters", [])):
+            name = str(name)
+            if exact is not None and name in exact.parameters:
+                found[name] = exact.parameters[name]
                 continue
-            dataset = scalars.get(name) if scalars is not None else None
-            if dataset is not None and _flag(dataset, "time_varying"):
-                self.notes.append(f"scalar {name!r} varies in time and is not a parameter")
-                continue
-            value = dataset[()] if dataset is not None else self.file.attrs.get(name)
+            value = self.facts.get(name)
+            if name in scalars:
+                dataset = require_dataset(scalars, name, path=self.path)
+                if self._varies_in_time(dataset):
+                    self.notes.append(f"scalar {name!r} varies in time and is not a parameter")
+                    continue
+                value = read_small(dataset, path=self.path)
             if value is None:
                 self.problems.append(f"parameter {name!r} is listed but has no value")
                 continue
-            row = torch.from_numpy(np.array(value, dtype=np.float64)).reshape(-1)
-            if len(row) not in (1, self.num_trajectories):
-                raise ValueError(
-                    f"{self.path}: scalars/{name} must hold 1 or {self.num_trajectories} values, "
-                    f"got {len(row)}."
-                )
-            found[name] = row.expand(self.num_trajectories).clone()
+            found[name] = self._row(name, value)
         return found
+
+    def _varies_in_time(self, dataset: Any) -> bool:
+        facts = read_attributes(dataset, path=self.path)
+        if "time_varying" in facts:
+            return bool(facts["time_varying"])
+        return dataset.shape not in ((), (1,), (self.num_trajectories,))
+
+    def _row(self, name: str, value: object) -> Tensor:
+        """One number per trajectory."""
+        try:
+            row = torch.from_numpy(np.array(value, dtype=np.float64)).reshape(-1)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.path}: parameter {name!r} must be a number, got {value!r}."
+            ) from error
+        if len(row) not in (1, self.num_trajectories):
+            raise ValueError(
+                f"{self.path}: scalars/{name} must hold 1 or {self.num_trajectories} values, "
+                f"got {len(row)}."
+            )
+        return row.expand(self.num_trajectories).clone()
 
     def _attributes(self) -> dict[str, object]:
         skip = {*_ROOT, "simulation_parameters"}
-        return {key: _plain(value) for key, value in self.file.attrs.items() if key not in skip}
+        return {key: value for key, value in self.facts.items() if key not in skip}
 
 
-def _slice_of(found: list[str], names: list[str], path: Path) -> slice:
+def _count(value: object, name: str, path: object) -> int:
+    """A positive whole number."""
+    is_whole = isinstance(value, int | float) and value == int(value) and value >= 1
+    if not is_whole:
+        raise ValueError(
+            f"{path}: attribute {name!r} must be a positive whole number, got {value!r}; the file "
+            f"is damaged or of another layout."
+        )
+    return int(value)  # type: ignore[arg-type]
+
+
+def _slice_of(found: list[str], names: list[str], path: object) -> slice:
     try:
         first = names.index(found[0])
     except ValueError:
@@ -223,27 +288,3 @@ def _slice_of(found: list[str], names: list[str], path: Path) -> slice:
             f"{found}; the file was changed by hand. Delete that group to read it as The Well."
         )
     return slice(first, first + len(found))
-
-
-def _flag(dataset: Any, name: str, *, default: bool = False) -> bool:
-    return bool(np.all(dataset.attrs.get(name, default)))
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _texts(value: object) -> list[str]:
-    """Names from a list, an array of bytes or strings, or one plain string."""
-    if isinstance(value, bytes | str):
-        return [_text(value)]
-    return [_text(entry) for entry in np.ravel(np.asarray(value, dtype=object))]
-
-
-def _plain(value: object) -> object:
-    """Attribute values as Python objects."""
-    if isinstance(value, np.ndarray):
-        return [_plain(entry) for entry in value.ravel()]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    return value.decode() if isinstance(value, bytes) else value

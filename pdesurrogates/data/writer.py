@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import itertools
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdesurrogates.core import FieldSpec, Grid
+from pdesurrogates.core import FieldBoundary, FieldSpec, Grid
 from pdesurrogates.data.axes import clean_times
+from pdesurrogates.data.boundaries import Words, stated_boundary
+from pdesurrogates.data.checksums import seal
+from pdesurrogates.data.exact import fingerprint_of
+from pdesurrogates.data.partial import PartialFile
 from pdesurrogates.data.raw import bytes_of, write_exactly
 from pdesurrogates.data.skeleton import Target, build_skeleton
 
@@ -29,16 +30,20 @@ class TrajectoryWriter:
     The complete HDF5 structure is built first and renamed to `<path>.partial`. States are then
     written with `os.pwrite` at the byte offsets of the data sets, so HDF5's own metadata is never
     touched again and a kill cannot corrupt it. `<path>.partial.progress` (JSON, replaced
-    atomically, after the data are on disk) says which frames are done. `finish` renames to `path`.
-    The same arguments give the same bytes, interrupted or not: no dates are stored.
+    atomically, after the data are on disk) says which frames are done. `finish` adds checksums of
+    what is on disk and renames to `path`. The same arguments give the same bytes, interrupted or
+    not: no dates are stored.
 
     Opening it again with the same arguments and `fingerprint` continues; ask `completed` what is
-    left to do. A partial file without a single state is replaced, whatever it was made with.
+    left to do. A finished file made from the same arguments and fingerprint is recognised:
+    everything is completed and `finish` returns at once. A partial file without a single state
+    is replaced, whatever it was made with.
 
     Args:
         path: Final name of the file.
         fields: Names and units of the channels. A complete set `<name>_x, <name>_y, ...` in axis
-            order becomes a vector field, every other channel a scalar field.
+            order becomes a vector field, `<name>_xx, <name>_xy, ...` a tensor field, every other
+            channel a scalar field.
         grid: The grid.
         times: Frame times, (time,) or (trajectory, time), strictly increasing.
         num_trajectories: Number of trajectories.
@@ -46,11 +51,16 @@ class TrajectoryWriter:
         attributes: Text or numbers stored at the root (recipe, versions, source).
         name: Name of the data set, The Well's `dataset_name`.
         dtype: "float32" or "float64", the type of the stored states.
+        boundaries: What happens at the ends of axes that are not periodic, as solvers take it: a
+            condition, one per axis, or (lower, upper) pairs; or a mapping from field names.
+            Also the `boundary` of another file.
         fingerprint: Text that changes whenever the states would (e.g. a hash of the recipe).
+        session: Further text that must agree to continue an unfinished file; not kept in it.
         overwrite: Replace an existing file, or a partial file made from something else.
 
     Raises:
         ValueError: If the file exists, or a partial file was made with other arguments.
+        OSError: If the folder cannot be written to, or has too little room.
 
     Example:
         >>> import tempfile
@@ -77,11 +87,12 @@ class TrajectoryWriter:
         attributes: Mapping[str, str | int | float | bool] | None = None,
         name: str = "trajectories",
         dtype: str = "float32",
+        boundaries: FieldBoundary | Words | None = None,
         fingerprint: str = "",
+        session: str = "",
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
-        self._descriptor: int | None = None
         where = f"TrajectoryWriter {self.path}"
         if num_trajectories < 1:
             raise ValueError(
@@ -89,17 +100,10 @@ class TrajectoryWriter:
             )
         if self.path.is_dir():
             raise ValueError(f"{where}: this is a folder; name a file in it.")
-        if self.path.exists() and not overwrite:
-            raise ValueError(
-                f"{where}: the file exists and is not overwritten; give another name, delete it, "
-                f"or pass overwrite=True (--overwrite)."
-            )
         if not self.path.parent.is_dir():
             raise ValueError(
                 f"{where}: folder {self.path.parent} does not exist; create it first."
             )
-        self.partial = self.path.with_name(self.path.name + ".partial")
-        self.progress = self.path.with_name(self.path.name + ".partial.progress")
         self._target = Target(
             fields=fields,
             grid=grid,
@@ -109,20 +113,44 @@ class TrajectoryWriter:
             attributes=dict(attributes or {}),
             name=name,
             dtype=dtype,
+            boundary=stated_boundary(boundaries, fields, grid, where=where),
+            fingerprint=fingerprint,
         )
-        self._description = {**self._target.description(), "fingerprint": fingerprint}
         self._num_times = int(self._target.times.shape[-1])
-        self._frames_done = np.zeros(num_trajectories, dtype=np.int64)
-        self._open(overwrite)
+        self._file: PartialFile | None = None
+        if self.path.exists() and not overwrite:
+            if fingerprint_of(self.path) != self._target.identity:
+                raise ValueError(
+                    f"{where}: the file exists and is not overwritten; give another name, delete "
+                    f"it, or pass overwrite=True (--overwrite)."
+                )
+            self.path.with_name(self.path.name + ".partial.progress").unlink(missing_ok=True)
+            return
+        self._file = PartialFile(
+            self.path,
+            {**self._target.description(), "session": session},
+            num_trajectories,
+            self._target.num_bytes,
+            lambda path: build_skeleton(path, self._target),
+            overwrite=overwrite,
+        )
+        self._layout = self._target.located(self._file.partial)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the file had been finished before, from the same arguments and fingerprint."""
+        return self._file is None
 
     @property
     def completed(self) -> set[int]:
         """Trajectories of which every frame is on disk."""
-        return set(np.flatnonzero(self._frames_done == self._num_times).tolist())
+        if self._file is None:
+            return set(range(self._target.num_trajectories))
+        return set(np.flatnonzero(self._file.frames_done == self._num_times).tolist())
 
     def frames_done(self, index: int) -> int:
         """How many leading frames of a trajectory are on disk."""
-        return int(self._frames_done[index])
+        return self._num_times if self._file is None else int(self._file.frames_done[index])
 
     def write(self, start: int, states: Tensor | np.ndarray, *, first_time: int = 0) -> None:
         """Write some trajectories, or a stretch of their frames.
@@ -148,50 +176,52 @@ class TrajectoryWriter:
                 f"do not lie in {target.num_trajectories} trajectories of {self._num_times} "
                 f"frames."
             )
-        missing = int(self._frames_done[start:stop].min(initial=self._num_times))
+        if self._file is None:
+            raise ValueError(
+                f"{where}: the file is finished, nothing can be written to it; check `completed` "
+                f"first."
+            )
+        frames_done = self._file.frames_done[start:stop]
+        missing = int(frames_done.min(initial=self._num_times))
         if first_time > missing:
             raise ValueError(
                 f"{where}: frames must be written in order, got frame {first_time} while frame "
                 f"{missing} is missing in one of trajectories {start} .. {stop - 1}."
             )
-        descriptor = self._locked_descriptor()
-        for dataset in self._layout:
-            values = dataset.values(states, target.dtype)
-            for n in range(1) if states.shape[1] == self._num_times else range(len(values)):
-                rows = values if states.shape[1] == self._num_times else values[n]
-                frame = (start + n) * self._num_times + first_time
-                position = dataset.offset + frame * dataset.frame_bytes
-                write_exactly(descriptor, bytes_of(np.ascontiguousarray(rows)), position)
-        done = np.maximum(self._frames_done[start:stop], last)
-        self._frames_done[start:stop] = done
-        self._commit()
+        with self._file.full_disk_told():
+            self._put(self._file.descriptor, start, first_time, states)
+        np.maximum(frames_done, last, out=frames_done)
+        self._file.commit()
 
     def finish(self) -> Path:
-        """Check that every frame was written, then give the file its final name.
+        """Check that every frame was written, add checksums, and give the file its final name.
 
         Raises:
             ValueError: If trajectories are missing.
         """
-        missing = np.flatnonzero(self._frames_done < self._num_times)
+        if self._file is None:
+            return self.path
+        frames_done = self._file.frames_done
+        missing = np.flatnonzero(frames_done < self._num_times)
         if len(missing):
             raise ValueError(
                 f"TrajectoryWriter {self.path}: {len(missing)} of "
                 f"{self._target.num_trajectories} trajectories are not complete, the first is "
-                f"{missing[0]} with {self._frames_done[missing[0]]} of {self._num_times} frames; "
+                f"{missing[0]} with {frames_done[missing[0]]} of {self._num_times} frames; "
                 f"write them before finish()."
             )
-        os.fsync(self._locked_descriptor())
-        self.partial.replace(self.path)
-        self.progress.unlink(missing_ok=True)
-        _sync_folder(self.path.parent)
-        self.close()
+        descriptor = self._file.descriptor
+        with self._file.full_disk_told():
+            os.fdatasync(descriptor)
+            header = self._target.header_offset(self._file.partial)
+            seal(descriptor, self._target.sealed(self._layout), header)
+        self._file.promote()
         return self.path
 
     def close(self) -> None:
         """Stop writing; an unfinished file stays as `.partial` and can be continued."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._file is not None:
+            self._file.close()
 
     def __enter__(self) -> TrajectoryWriter:
         return self
@@ -204,87 +234,16 @@ class TrajectoryWriter:
     ) -> None:
         self.close()
 
-    def _open(self, overwrite: bool) -> None:
-        if self.partial.exists():
-            self._lock()
-        recorded = self._recorded()
-        if recorded is not None:
-            differing = _difference(recorded["description"], self._description)
-            has_states = any(frames for _, frames in recorded["frames_done"])
-            if differing and has_states and not overwrite:
-                self.close()
-                raise ValueError(
-                    f"TrajectoryWriter {self.path}: {self.partial.name} was begun with other "
-                    f"arguments: {differing}. To continue it, use the same arguments; to start "
-                    f"over, delete {self.partial} or pass overwrite=True (--overwrite)."
-                )
-            if differing:
-                recorded = None
-        if recorded is None:
-            self._begin()
-        else:
-            runs = recorded["frames_done"]
-            self._frames_done[:] = list(
-                itertools.chain.from_iterable([frames] * count for count, frames in runs)
-            )
-        self._layout = self._target.located(self.partial)
-        if recorded is None:
-            self._commit()
-
-    def _begin(self) -> None:
-        self.progress.unlink(missing_ok=True)
-        building = self.partial.with_name(self.partial.name + ".building")
-        build_skeleton(building, self._target)
-        building.replace(self.partial)
-        self.close()
-        self._lock()
-
-    def _lock(self) -> None:
-        """Open the partial file for this process alone; a killed process releases it."""
-        self._descriptor = os.open(self.partial, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise ValueError(
-                f"TrajectoryWriter {self.path}: another process is writing {self.partial.name}; "
-                f"wait for it or stop it."
-            ) from None
-
-    def _recorded(self) -> dict | None:
-        if not (self.partial.exists() and self.progress.exists()):
-            return None
-        try:
-            return json.loads(self.progress.read_text())
-        except ValueError as error:
-            raise ValueError(
-                f"TrajectoryWriter {self.path}: {self.progress} is not readable ({error}); delete "
-                f"it and {self.partial} to start over."
-            ) from error
-
-    def _locked_descriptor(self) -> int:
-        if self._descriptor is None:
-            raise ValueError(
-                f"TrajectoryWriter {self.path}: the writer is closed; make a new one with the "
-                f"same "
-                f"arguments to continue."
-            )
-        return self._descriptor
-
-    def _commit(self) -> None:
-        """Data to disk first, then the note that they are there."""
-        os.fdatasync(self._locked_descriptor())
-        runs = [
-            [len(list(group)), frames]
-            for frames, group in itertools.groupby(self._frames_done.tolist())
-        ]
-        note = json.dumps({"description": self._description, "frames_done": runs})
-        fresh = self.progress.with_name(self.progress.name + ".new")
-        with fresh.open("w") as file:
-            file.write(note)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.progress)
+    def _put(self, descriptor: int, start: int, first_time: int, states: Tensor) -> None:
+        """Write the numbers to their places."""
+        is_whole = states.shape[1] == self._num_times
+        for dataset in self._layout:
+            values = dataset.values(states, self._target.dtype)
+            for n in range(1) if is_whole else range(len(values)):
+                rows = values if is_whole else values[n]
+                frame = (start + n) * self._num_times + first_time
+                position = dataset.offset + frame * dataset.frame_bytes
+                write_exactly(descriptor, bytes_of(np.ascontiguousarray(rows)), position)
 
 
 def write_trajectories(
@@ -298,6 +257,7 @@ def write_trajectories(
     attributes: Mapping[str, str | int | float | bool] | None = None,
     name: str = "trajectories",
     dtype: str = "float32",
+    boundaries: FieldBoundary | Words | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write all trajectories at once, in The Well layout.
@@ -305,11 +265,11 @@ def write_trajectories(
     Args:
         path: Name of the file.
         states: (trajectory, time, channel, *space).
-        fields, grid, times, parameters, attributes, name, dtype, overwrite: As for
+        fields, grid, times, parameters, attributes, name, dtype, boundaries, overwrite: As for
             `TrajectoryWriter`.
 
     Raises:
-        ValueError: If the shapes do not fit, or the file exists.
+        ValueError: If the shapes do not fit, or the file exists and holds something else.
     """
     states = torch.as_tensor(states)
     times = clean_times(times, where=f"write_trajectories {path}")
@@ -330,6 +290,7 @@ def write_trajectories(
         attributes=attributes,
         name=name,
         dtype=dtype,
+        boundaries=boundaries,
         fingerprint=hashlib.sha256(bytes_of(content)).hexdigest(),
         overwrite=overwrite,
     ) as writer:
@@ -358,19 +319,3 @@ def _per_trajectory(
             )
         rows[name] = row
     return rows
-
-
-def _difference(recorded: Mapping[str, object], asked: Mapping[str, object]) -> str:
-    return "; ".join(
-        f"{key} is {recorded.get(key)!r} there, {asked[key]!r} here"
-        for key in asked
-        if recorded.get(key) != asked[key]
-    )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

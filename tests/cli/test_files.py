@@ -18,9 +18,11 @@ def test_generate_writes_the_recipe_and_is_reproducible(recipe_file, data_file, 
         assert file.read(2).equal(expected.read(2))
 
 
-def test_generate_keeps_an_existing_file(recipe_file, data_file, capsys):
+def test_generate_keeps_an_existing_file(small_recipe, data_file, tmp_path, capsys):
     before = data_file.read_bytes()
-    assert main(["generate", str(recipe_file), str(data_file)]) == 2
+    recipe = tmp_path / "other.yaml"
+    recipe.write_text(yaml.safe_dump(small_recipe | {"seed": 5}))
+    assert main(["generate", str(recipe), str(data_file)]) == 2
     assert "exists" in capsys.readouterr().err
     assert data_file.read_bytes() == before
 

@@ -1,6 +1,13 @@
-"""Files of bare arrays, conversion to The Well layout, and inspection."""
+"""Files of bare arrays, and conversion to The Well layout."""
 
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
 import sys
+import time
 
 import h5py
 import numpy as np
@@ -9,8 +16,10 @@ import torch
 import xarray
 from scipy.io import savemat
 
-from pdesurrogates.core import FieldSpec, Grid
+from pdesurrogates.core import Dirichlet, FieldSpec, Grid, Neumann
 from pdesurrogates.data import (
+    StretchedGrid,
+    TrajectoryWriter,
     convert,
     inspect_file,
     open_trajectories,
@@ -149,40 +158,6 @@ def test_interrupted_conversion_continues(tmp_path):
     assert not (tmp_path / "b.h5").exists()
     convert(source, tmp_path / "b.h5")
     assert torch.equal(open_trajectories(tmp_path / "b.h5").read(3), u[3].float())
-    with pytest.raises(ValueError, match="exists and is not overwritten"):
-        convert(source, tmp_path / "b.h5")
-
-
-def test_inspect_counts_and_ranges(tmp_path):
-    u = torch.randn(3, 4, 2, 8, dtype=torch.float64)
-    u[:, :, 1] = 1000.0 + 1e-3 * u[:, :, 1]
-    clean = u.clone()
-    u[1, 2, 0, 3], u[2, 0, 0, 1] = torch.nan, torch.inf
-    write_trajectories(
-        tmp_path / "a.h5", u, fields=FieldSpec(("u", "p"), ("m/s", "Pa")), grid=Grid((8,), (1.0,)),
-        times=[0.0, 1.0, 2.0, 4.0], parameters={"nu": [0.1, 0.2, 0.3]}, dtype="float64",
-    )  # fmt: skip
-    found = inspect_file(tmp_path / "a.h5")
-    assert [entry.num_missing for entry in found.ranges] == [2, 0]
-    assert found.ranges[1].mean == pytest.approx(float(clean[:, :, 1].mean()), rel=1e-12)
-    assert found.ranges[1].std == pytest.approx(float(clean[:, :, 1].std(correction=0)), rel=1e-9)
-    text = found.text()
-    assert "parameter nu:" in text and "0.1 .. 0.3" in text and "m/s" in text
-    assert "has 2 NaN or Inf" in text and "times are not uniform: time[3] - time[2] = 2" in text
-    part = inspect_file(tmp_path / "a.h5", num_trajectories=1)
-    assert part.facts["scanned"] == "1 of 3 trajectories"
-
-
-def test_inspect_shows_unknown_files(tmp_path):
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["weird/thing"] = np.zeros((2, 3))
-    text = inspect_file(tmp_path / "a.h5").text()
-    assert "weird/thing (2, 3) float64" in text and "PROBLEM" in text
-    (tmp_path / "b.txt").write_text("hello")
-    with pytest.raises(ValueError, match="not an HDF5 file"):
-        inspect_file(tmp_path / "b.txt")
-    with pytest.raises(FileNotFoundError):
-        inspect_file(tmp_path / "none")
 
 
 def test_long_trajectories_are_converted_in_stretches(tmp_path, monkeypatch):
@@ -203,3 +178,191 @@ def test_long_trajectories_are_converted_in_stretches(tmp_path, monkeypatch):
     assert seen == [16, 19, 20]
     file = open_trajectories(tmp_path / "b.h5")
     assert torch.equal(torch.stack([file.read(0), file.read(1)]), u.float())
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_trajectories(
+        tmp_path / "a.h5", torch.randn(60, 40, 2, 64), fields=FieldSpec(("u", "v"), ("m", "s")),
+        grid=Grid((64,), (1.0,), periodic=False), times=range(40),
+        parameters={"nu": np.arange(60) / 7}, boundaries=[(Dirichlet(1 / 3), Neumann(0.0))],
+    )  # fmt: skip
+
+
+def slowly(source, target):
+    sys.modules["pdesurrogates.data.convert"]._BLOCK_BYTES = 30_000
+    convert(source, target, progress=lambda *_: time.sleep(0.002))
+
+
+def test_killed_conversions_continue_to_the_same_bytes(tmp_path, source):
+    whole, broken = tmp_path / "whole.h5", tmp_path / "broken.h5"
+    convert(source, whole)
+    rng, frames, kills = np.random.default_rng(0), [0], 0
+    while not broken.exists() and kills < 6:
+        process = multiprocessing.get_context("fork").Process(target=slowly, args=(source, broken))
+        process.start()
+        time.sleep(rng.uniform(0.05, 0.2))
+        process.kill()
+        process.join()
+        kills += 1
+        note = tmp_path / "broken.h5.partial.progress"
+        if note.exists():
+            runs = json.loads(note.read_text())["frames_done"]
+            frames.append(sum(count * done for count, done in runs))
+    convert(source, broken)
+    assert frames == sorted(frames) and frames[-1] > 0, frames
+    assert sha256(broken) == sha256(whole)
+
+
+def test_a_finished_conversion_is_recognised(tmp_path, source):
+    """Also after a kill between the last rename and the end of the process."""
+    notes = convert(source, tmp_path / "b.h5")
+    before = sha256(tmp_path / "b.h5")
+    (tmp_path / "b.h5.partial.progress").write_text("left over")
+    assert convert(source, tmp_path / "b.h5") == (*notes, "b.h5 was complete already")
+    assert sha256(tmp_path / "b.h5") == before
+    assert not (tmp_path / "b.h5.partial.progress").exists()
+    with pytest.raises(ValueError, match="exists and is not overwritten"):
+        convert(source, tmp_path / "b.h5", dtype="float64")
+    with h5py.File(source, "a") as file:
+        file["t0_fields/u"][59] = 0.0
+        del file["pdesurrogates/checksums"]
+    with pytest.raises(ValueError, match="exists and is not overwritten"):
+        convert(source, tmp_path / "b.h5")
+
+
+def test_other_content_of_the_same_size_is_not_taken_for_the_same(tmp_path):
+    options = {"axes": "trajectory time x", "dt": 0.1, "extent": 1.0, "periodic": True}
+    u = np.random.default_rng(0).standard_normal((4, 5, 8))
+    np.save(tmp_path / "a.npy", u)
+    convert(tmp_path / "a.npy", tmp_path / "b.h5", **options)
+    u[3, 2, 1] += 1.0
+    np.save(tmp_path / "a.npy", u)
+    with pytest.raises(ValueError, match="exists and is not overwritten"):
+        convert(tmp_path / "a.npy", tmp_path / "b.h5", **options)
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path, source):
+    (tmp_path / "other").mkdir()
+    copy = shutil.copy(source, tmp_path / "other" / "a.h5")
+    os.utime(copy, (1, 1))
+    convert(source, tmp_path / "b.h5")
+    convert(copy, tmp_path / "c.h5")
+    assert sha256(tmp_path / "b.h5") == sha256(tmp_path / "c.h5")
+
+
+def test_a_changed_source_is_not_continued(tmp_path, source):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, tmp_path / "b.h5", progress=stop)
+    os.utime(source, (1, 1))
+    with pytest.raises(ValueError, match="session is 'source changed at"):
+        convert(source, tmp_path / "b.h5")
+
+
+def test_what_the_source_states_goes_along(tmp_path, source):
+    convert(source, tmp_path / "b.h5")
+    file = open_trajectories(tmp_path / "b.h5")
+    assert file.boundary == ((Dirichlet(1 / 3), Neumann(0.0)),)
+    assert file.fields == FieldSpec(("u", "v"), ("m", "s"))
+    assert file.parameters["nu"].tolist() == (np.arange(60) / 7).tolist()
+    assert file.grid == Grid((64,), (1.0,), periodic=False) and file.has_checksums
+
+
+@pytest.mark.parametrize("family", ["flat", "compressible", "darcy", "incompressible"])
+def test_published_layouts(tmp_path, published, family):
+    arguments = {"flat": ({"beta": 0.4},), "compressible": (2,)}.get(family, ())
+    states = getattr(published, family)(tmp_path / "a.h5", *arguments)
+    with open_trajectories(tmp_path / "a.h5") as old:
+        convert(tmp_path / "a.h5", tmp_path / "b.h5")
+        with open_trajectories(tmp_path / "b.h5") as new:
+            assert new.layout == "The Well" and new.num_trajectories == len(states)
+            assert new.fields == old.fields and new.grid == old.grid
+            assert new.boundary == old.boundary and torch.equal(new.times, old.times)
+            assert set(new.parameters) == set(old.parameters)
+            for index in range(len(states)):
+                assert np.array_equal(new.read(index), states[index])
+
+
+def test_words_and_uneven_axes_go_along(tmp_path):
+    nodes = (1 - np.cos(np.pi * (np.arange(6) + 0.5) / 6)).astype("f4")
+    u = torch.randn(2, 3, 1, 4, 6)
+    write_trajectories(
+        tmp_path / "a.h5", u, fields=FieldSpec(), times=range(3), boundaries=Dirichlet(),
+        grid=Grid((4, 6), (1.0,), periodic=(True, False)),
+    )  # fmt: skip
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        del file["pdesurrogates"]
+        file["dimensions/y"][...] = nodes
+    notes = convert(tmp_path / "a.h5", tmp_path / "b.h5")
+    assert any("axis y is not uniform" in note for note in notes)
+    file = open_trajectories(tmp_path / "b.h5")
+    assert isinstance(file.grid, StretchedGrid)
+    assert file.grid.axes()[1].tolist() == nodes.astype("f8").tolist()
+    assert file.boundary == (("periodic", "periodic"), ("wall", "wall"))
+    assert torch.equal(file.read(1), u[1].float())
+
+
+def test_cell_centres_go_along(tmp_path):
+    grid = Grid((4,), (1.0,), (2.0,), periodic=False, cell_centred=True)
+    write_trajectories(
+        tmp_path / "a.h5", torch.zeros(1, 2, 1, 4), fields=FieldSpec(), grid=grid, times=range(2)
+    )
+    convert(tmp_path / "a.h5", tmp_path / "b.h5")
+    assert open_trajectories(tmp_path / "b.h5").grid == grid
+    assert open_trajectories(tmp_path / "b.h5").boundary is None
+
+
+def test_the_old_target_stays_until_the_new_one_is_complete(tmp_path, source):
+    target = write_trajectories(
+        tmp_path / "b.h5", torch.zeros(1, 2, 1, 4), fields=FieldSpec(), grid=Grid((4,), (1.0,)),
+        times=range(2),
+    )  # fmt: skip
+    before, original = sha256(target), sha256(source)
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, target, overwrite=True, progress=stop)
+    assert sha256(target) == before and sha256(source) == original
+    convert(source, target, overwrite=True)
+    assert torch.equal(open_trajectories(target).read(7), open_trajectories(source).read(7))
+
+
+def test_no_target_folder_is_an_error_that_leaves_nothing(tmp_path, source):
+    with pytest.raises(ValueError, match="does not exist; create it first"):
+        convert(source, tmp_path / "none" / "b.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+@pytest.mark.slow
+def test_memory_stays_bounded(tmp_path):
+    """A sparse source of 4 GB: what is resident grows by far less than that."""
+    source, n = tmp_path / "a.h5", 2**16
+    with TrajectoryWriter(
+        source, fields=FieldSpec(), grid=Grid((n,), (1.0,)), times=range(160), num_trajectories=100
+    ) as writer:
+        writer.write(0, torch.ones(1, 160, 1, n))
+        partial = source.with_name("a.h5.partial")
+    partial.rename(source)
+    with h5py.File(source, "a") as file:
+        del file["pdesurrogates/checksums"]
+    script = (
+        "import sys, resource\n"
+        "from pdesurrogates.data import convert\n"
+        "start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "convert(sys.argv[1], sys.argv[2])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, source, tmp_path / "b.h5"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert source.stat().st_size > 4e9 and int(done.stdout) / 1024 < 300

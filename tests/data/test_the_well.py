@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from pdesurrogates.core import FieldSpec, Grid
-from pdesurrogates.data import open_trajectories, write_trajectories
+from pdesurrogates.data import (
+    StretchedGrid,
+    TrajectoryWindows,
+    open_trajectories,
+    write_trajectories,
+)
 
 
 def foreign_file(path, *, bc_type="PERIODIC"):
@@ -93,28 +98,241 @@ def test_boundary_type_is_read_in_any_case(tmp_path):
     assert open_trajectories(tmp_path / "b.h5").grid.is_periodic == (False, False)
 
 
-def test_non_uniform_grid_names_the_gap(tmp_path):
-    foreign_file(tmp_path / "a.h5")
-    with h5py.File(tmp_path / "a.h5", "a") as file:
-        file["dimensions/y"][3] = 0.3
+def changed(path, change):
+    """The foreign file with one thing in it changed."""
+    data, _ = foreign_file(path)
+    with h5py.File(path, "a") as file:
+        change(file)
+    return data
+
+
+def replace(file, key, values, **attributes):
+    kept = dict(file[key].attrs)
+    del file[key]
+    file[key] = values
+    file[key].attrs.update({**kept, **attributes})
+
+
+def test_uneven_axis_keeps_its_coordinates(tmp_path):
+    """rayleigh_benard: Chebyshev points along y, while x stays periodic and even."""
+    nodes = (1 - np.cos(np.pi * (np.arange(6) + 0.5) / 6)).astype("f4")
+    data = changed(tmp_path / "a.h5", lambda file: replace(file, "dimensions/y", nodes))
+    with open_trajectories(tmp_path / "a.h5") as file:
+        assert isinstance(file.grid, StretchedGrid)
+        assert file.grid.shape == (5, 6) and file.grid.is_periodic == (True, False)
+        assert file.grid.extent[0] == 1.0
+        assert file.grid.axes()[1].tolist() == nodes.astype("f8").tolist()
+        assert np.array_equal(file.grid.coordinates()[1, 3], nodes.astype("f8"))
+        assert any("axis y is not uniform: y[" in t for t in file.problems)
+        assert np.array_equal(file.read(1)[:, 0], data["density"][1])
+        assert len(TrajectoryWindows(file)) == 9
+        with pytest.raises(ValueError, match="a spacing is needed here, but axis y is not unifor"):
+            _ = file.grid.spacing
+        with pytest.raises(ValueError, match="cannot be resized to 12"):
+            file.grid.resized(12)
+
+
+def test_an_uneven_axis_cannot_close(tmp_path):
+    uneven = np.array([0, 0.1, 0.3, 0.6, 0.9], dtype="f4")
+    changed(tmp_path / "a.h5", lambda file: replace(file, "dimensions/x", uneven))
+    file = open_trajectories(tmp_path / "a.h5")
+    assert file.boundary[0] == ("periodic", "periodic")
+    assert file.grid.is_periodic == (False, False)
+
+
+def test_falling_axis_keeps_its_coordinates(tmp_path):
+    """Latitudes from north to south."""
+    falling = np.linspace(1.5, -1.5, 6, dtype="f4")
+    changed(tmp_path / "a.h5", lambda file: replace(file, "dimensions/y", falling))
+    file = open_trajectories(tmp_path / "a.h5")
+    assert file.grid.axes()[1].tolist() == falling.astype("f8").tolist()
+    assert any("axis y falls from 1.5 to -1.5" in text for text in file.problems)
+
+
+def test_turning_axis_is_refused(tmp_path):
+    turning = np.array([0, 1, 2, 1.5, 3, 4], dtype="f4")
+    changed(tmp_path / "a.h5", lambda file: replace(file, "dimensions/y", turning))
+    with pytest.raises(ValueError, match="y must increase strictly, got 2 then 1.5 at index 3"):
+        open_trajectories(tmp_path / "a.h5")
+
+
+def test_coordinates_per_sample(tmp_path):
+    y = np.tile(np.linspace(-1, 1, 6, dtype="f4"), (3, 1))
+    changed(tmp_path / "a.h5", lambda f: replace(f, "dimensions/y", y, sample_varying=True))
+    assert open_trajectories(tmp_path / "a.h5").grid.extent == (1.0, 2.0)
+    y[2] += 0.5
+    changed(tmp_path / "b.h5", lambda f: replace(f, "dimensions/y", y, sample_varying=True))
     with pytest.raises(
-        ValueError,
-        match=r"a.h5: coordinate 'y' must be uniform, got y\[3\] - "
-        r"y\[2\]",
+        ValueError, match=r"b.h5: dimensions/y differs .*\(0 and 2\).*files of the"
     ):
-        open_trajectories(tmp_path / "a.h5")
+        open_trajectories(tmp_path / "b.h5")
 
 
-def test_wrong_shape_names_the_field(tmp_path):
-    foreign_file(tmp_path / "a.h5")
-    with h5py.File(tmp_path / "a.h5", "a") as file:
-        file["t0_fields/density"].attrs["time_varying"] = False
-    with pytest.raises(ValueError, match=r"/t0_fields/density must have shape \(3, 5, 6\)"):
+@pytest.mark.parametrize("word", ["spherical", "equiangular"])
+def test_other_grids_are_read_and_reported(tmp_path, word):
+    data = changed(tmp_path / "a.h5", lambda file: file.attrs.modify("grid_type", word))
+    with open_trajectories(tmp_path / "a.h5") as file:
+        assert any(f"grid_type is '{word}'" in text for text in file.problems)
+        assert np.array_equal(file.read(0)[:, 0], data["density"][0])
+
+
+def test_axes_keep_the_names_of_the_file(tmp_path):
+    def rename(file):
+        file["dimensions"].attrs["spatial_dims"] = ["log_r", "theta"]
+        file["dimensions"].move("x", "log_r")
+        file["dimensions"].move("y", "theta")
+        file["boundary_conditions/x_sides"].attrs["associated_dims"] = ["log_r"]
+
+    changed(tmp_path / "a.h5", rename)
+    file = open_trajectories(tmp_path / "a.h5")
+    assert file.axis_names == ("log_r", "theta")
+    assert file.fields.names[2:5] == ("velocity_log_r", "velocity_theta", "stress_log_rlog_r")
+    assert file.grid.is_periodic == (True, False)
+
+
+@pytest.mark.parametrize("missing", ["sample_varying", "time_varying", "dim_varying"])
+def test_missing_attributes_are_told_by_the_shape(tmp_path, missing):
+    def change(file):
+        for key in ("t0_fields/density", "t0_fields/mask", "t1_fields/velocity"):
+            del file[key].attrs[missing]
+
+    data = changed(tmp_path / "a.h5", change)
+    with open_trajectories(tmp_path / "a.h5") as file:
+        u = file.read(2)
+        assert file.is_time_varying == (True, False, *[True] * 6)
+        assert np.array_equal(u[:, 0], data["density"][2])
+        assert np.array_equal(u[1, 1], np.broadcast_to(data["mask"][:, None], (5, 6)))
+        assert np.array_equal(u[:, 3], data["velocity"][2, ..., 1])
+
+
+def test_attributes_that_contradict_the_shape_are_reported(tmp_path):
+    """The example of the specification says time_varying=False of a field with a time axis."""
+    data = changed(
+        tmp_path / "a.h5",
+        lambda file: file["t0_fields/density"].attrs.modify("time_varying", False),
+    )
+    with open_trajectories(tmp_path / "a.h5") as file:
+        assert np.array_equal(file.read(1)[:, 0], data["density"][1])
+        assert any("time_varying=False" in text and "density" in text for text in file.problems)
+
+
+def test_shapes_that_fit_nothing_or_everything_are_refused(tmp_path):
+    changed(
+        tmp_path / "a.h5",
+        lambda file: replace(file, "t0_fields/density", np.zeros((3, 4, 6, 5), "f4")),
+    )
+    with pytest.raises(ValueError, match=r"t0_fields/density must have shape \(3, 4, 5, 6\)"):
         open_trajectories(tmp_path / "a.h5")
-    with h5py.File(tmp_path / "a.h5", "a") as file:
-        del file["dimensions/time"]
-    with pytest.raises(ValueError, match="needs `dimensions/time`, which is missing"):
+
+    def square(file):
+        for key in ("density", "mask"):
+            del file[f"t0_fields/{key}"]
+        del file["t1_fields/velocity"], file["t2_fields/stress"]
+        file["t0_fields"].attrs["field_names"] = ["v"]
+        for group in ("t1_fields", "t2_fields"):
+            file[group].attrs["field_names"] = []
+        file["t0_fields/v"] = np.zeros((3, 5, 6), "f4")
+        replace(file, "dimensions/time", np.arange(3, dtype="f4"))
+
+    changed(tmp_path / "b.h5", square)
+    with pytest.raises(ValueError, match=r"t0_fields/v of shape \(3, 5, 6\) fits several axes"):
+        open_trajectories(tmp_path / "b.h5")
+
+
+def test_missing_objects_are_named(tmp_path):
+    changed(tmp_path / "a.h5", lambda file: file.__delitem__("dimensions/time"))
+    with pytest.raises(ValueError, match="`dimensions/time` is missing"):
         open_trajectories(tmp_path / "a.h5")
+    changed(tmp_path / "b.h5", lambda file: file.__delitem__("t0_fields/mask"))
+    with pytest.raises(ValueError, match="t0_fields/mask` is missing"):
+        open_trajectories(tmp_path / "b.h5")
+
+
+def test_groups_without_content_may_be_missing(tmp_path):
+    def strip(file):
+        for key in ("boundary_conditions", "scalars", "t2_fields"):
+            del file[key]
+
+    changed(tmp_path / "a.h5", strip)
+    file = open_trajectories(tmp_path / "a.h5")
+    assert file.fields.num_channels == 4 and file.boundary is None
+    assert file.parameters["Re"].tolist() == [100.0] * 3  # still an attribute of the root
+
+
+def test_fields_that_are_not_listed_are_reported(tmp_path):
+    changed(
+        tmp_path / "a.h5",
+        lambda file: file["t0_fields"].attrs.create("field_names", ["density"]),
+    )
+    file = open_trajectories(tmp_path / "a.h5")
+    assert "mask" not in file.fields.names
+    assert any(
+        "t0_fields holds mask, which `field_names` does not list" in t for t in file.problems
+    )
+
+
+def test_flat_tensor_components(tmp_path):
+    """The text of the specification has D^2 flat components, its loader D, D."""
+    data = changed(
+        tmp_path / "a.h5",
+        lambda file: replace(
+            file, "t2_fields/stress", file["t2_fields/stress"][()].reshape(4, 5, 6, 4)
+        ),
+    )
+    with open_trajectories(tmp_path / "a.h5") as file:
+        assert np.array_equal(file.read(2)[:, 5], data["stress"][..., 0, 1])
+        assert np.array_equal(file.read(0)[:, 6], data["stress"][..., 1, 0])
+
+
+def test_scalars_that_are_no_parameters(tmp_path):
+    def add(file):
+        file["scalars"].attrs["field_names"] = ["Re", "forcing", "pulse", "drift"]
+        file["scalars/pulse"] = np.arange(4.0)  # no attributes: four numbers, three trajectories
+        file["scalars/drift"] = np.zeros((3, 4))
+        file["scalars/drift"].attrs.update(sample_varying=True, time_varying=True)
+
+    changed(tmp_path / "a.h5", add)
+    file = open_trajectories(tmp_path / "a.h5")
+    assert list(file.parameters) == ["Re", "forcing"]
+    assert sum("varies in time and is not a parameter" in note for note in file.notes) == 2
+
+
+def side(file, name, word, dims, mask):
+    group = file.create_group(f"boundary_conditions/{name}")
+    group.attrs.update(associated_dims=dims, associated_fields=[], bc_type=word)
+    if mask is not None:
+        group["mask"] = np.asarray(mask)
+
+
+def ends(n, low, high):
+    mask = np.zeros(n, dtype=bool)
+    mask[0], mask[-1] = low, high
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [
+        ([("y", "WALL", ["y"], ends(6, True, True))], ("wall", "wall")),
+        ([("y", "open", "y", ends(6, True, False))], ("open", None)),
+        ([("y", "wall", ["y"], None)], ("wall", "wall")),
+        (
+            [
+                ("a", "open", ["y"], ends(6, False, True)),
+                ("b", "wall", ["y"], ends(6, True, True)),
+            ],
+            ("wall", "open"),
+        ),
+        # A wall inside the domain, and one that covers the whole lower end.
+        ([("y", "wall", ["x", "y"], np.eye(5, 6, dtype=bool))], (None, None)),
+        ([("y", "wall", ["x", "y"], np.arange(6)[None] * np.ones((5, 1)) == 0)], ("wall", None)),
+        ([("y", "open", ["x", "y"], np.eye(5, 6, dtype=bool))], ("open", None)),
+    ],
+)
+def test_words_at_the_ends(tmp_path, sides, expected):
+    changed(tmp_path / "a.h5", lambda file: [side(file, *entry) for entry in sides])
+    file = open_trajectories(tmp_path / "a.h5")
+    assert file.boundary == (("periodic", "periodic"), expected)
 
 
 @pytest.mark.parametrize("stored", ["float32", "float64"])
@@ -156,6 +374,10 @@ def test_exact_times_are_checked(tmp_path):
     )
     with h5py.File(path, "a") as file:
         file["pdesurrogates/time"][2] = 0.5
+    with pytest.raises(ValueError, match="delete the group 'pdesurrogates/checksums'"):
+        open_trajectories(path)
+    with h5py.File(path, "a") as file:
+        del file["pdesurrogates/checksums"]
     with pytest.raises(ValueError, match="pdesurrogates/time: time must increase strictly"):
         open_trajectories(path)
 
