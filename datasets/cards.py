@@ -96,8 +96,8 @@ def _splits_row(dataset: DatasetRecipe, size: str) -> str:
     for shard in shards:
         recipe = shard.recipe
         counts[shard.split] = counts.get(shard.split, 0) + recipe.num_trajectories
-        frames.add(recipe.num_steps + 1)
-        values = recipe.num_trajectories * (recipe.num_steps + 1) * recipe.fields.num_channels
+        frames.add(len(recipe.times))
+        values = recipe.num_trajectories * len(recipe.times) * recipe.fields.num_channels
         total += (
             values
             * torch.Size(recipe.grid.shape).numel()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pdesurrogates.operators.multiplier import in_memory_order
 from pdesurrogates.operators.phi import phi, phi_matrix
 
 __all__ = ["FourierOperator"]
@@ -83,6 +84,10 @@ class FourierOperator:
         if not self.is_coupled:
             return coefficients * hat
         return (coefficients * hat.unsqueeze(-self.dim - 2)).sum(dim=-self.dim - 1)
+
+    def laid_out(self, coefficients: Tensor, like: Tensor) -> Tensor:
+        """A function of L whose mode axes lie in memory as those of the state `like` do."""
+        return in_memory_order(coefficients, like, num_axes=self.dim)
 
     def apply(self, hat: Tensor) -> Tensor:
         """L u in modes."""

@@ -1,28 +1,27 @@
-"""What determines a data set: the recipe."""
+"""What determines the trajectories of a file: the recipe."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Literal
 
-import jsonargparse
 import torch
-import yaml
 from torch import Tensor
 
-from pdesurrogates.core import Grid, check_state, generator
-from pdesurrogates.equations import Equation
+from pdesurrogates.core import FieldSpec, Grid, Periodic, check_state, generator
+from pdesurrogates.equations import ConservationLaw, Equation, SteadyEquation
+from pdesurrogates.operators import Derivatives, FiniteDifferences, FiniteVolumes
+from pdesurrogates.reference.coarsening import coarsening_factors
 from pdesurrogates.reference.initial_conditions import RandomFourierSeries
-from pdesurrogates.reference.spectral import solve
-from pdesurrogates.steppers import ETDRK, Stepper
+from pdesurrogates.reference.output import Output
+from pdesurrogates.steppers import Stepper
 
-__all__ = ["ParameterRange", "Recipe", "load_recipe", "read_recipe"]
+__all__ = ["ParameterRange", "Recipe"]
 
 _PARAMETER_STREAM = 1
+_COEFFICIENT_STREAM = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +54,15 @@ class ParameterRange:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that determines a data set.
+    """Everything that determines the trajectories of a file.
 
     Args:
         equation: The PDE with its constant parameters.
         grid: Grid of the stored states.
-        dt: Time between stored frames [time].
-        num_steps: Stored steps per trajectory; a trajectory has one frame more.
         num_trajectories: Trajectories in the file.
+        dt: Time between stored frames [time]; steady problems have none.
+        num_steps: Stored steps per trajectory, which has one frame more; steady problems have
+            none, and one frame.
         initial_condition: Called with (grid, number, num_channels=..., seed=..., first=...),
             gives states (number, channel, *space).
         seed: Seed of the data set, not negative.
@@ -70,10 +70,18 @@ class Recipe:
             different trajectories of one ensemble.
         burn_in: Time that passes before the first stored frame [time].
         parameters: PDE parameters drawn per trajectory, by name.
-        solver_points: Points per axis of the solver's grid, a multiple of the stored ones; the
-            stored states are every n-th point of it.
-        solver_dt: Step of the solver [time]; by default it controls its error to 1e-8.
-        stepper: Stepper of the solver, by default ETDRK(4).
+        coefficients: PDE parameters that are functions of space, by name; called as
+            `initial_condition` is, for one channel. They are stored as fields after the others.
+        solver: Makes the derivative provider from a grid (and `boundary=...`), e.g. the class
+            `FiniteVolumes`; by default pseudo-spectral on periodic grids, finite differences on
+            others.
+        boundary: Conditions at the ends of the axes, for all fields or by field name.
+        solver_points: Points per axis of the solver's grid. What is stored are averages where the
+            grid is cell-centred, every n-th point where it is not.
+        solver_dt: Step of the solver [time].
+        cfl: Courant number of solvers that know their wave speeds; see `solve` for both.
+        stepper: Stepper of the solver; `solve` has a default for each provider.
+        output: What of a state is stored; by default all of it.
         dtype: Stored type.
         chunk: Trajectories solved together; part of the recipe, because the rounding of a batch
             depends on its size.
@@ -82,57 +90,116 @@ class Recipe:
 
     equation: Equation
     grid: Grid
-    dt: float
-    num_steps: int
     num_trajectories: int
+    dt: float | None = None
+    num_steps: int | None = None
     initial_condition: Callable = dataclasses.field(default_factory=RandomFourierSeries)
     seed: int = 0
     first: int = 0
     burn_in: float = 0.0
     parameters: dict[str, ParameterRange] = dataclasses.field(default_factory=dict)
+    coefficients: dict[str, Callable] = dataclasses.field(default_factory=dict)
+    solver: Callable[[Grid], Derivatives] | None = None
+    boundary: Any = None
     solver_points: tuple[int, ...] | None = None
     solver_dt: float | None = None
-    stepper: Stepper = dataclasses.field(default_factory=ETDRK)
+    cfl: float | None = None
+    stepper: Stepper | None = None
+    output: Output | None = None
     dtype: Literal["float32", "float64"] = "float32"
     chunk: int = 32
     name: str = "trajectories"
 
     def __post_init__(self) -> None:
+        self._check_time()
         for name in ("num_steps", "num_trajectories", "chunk"):
-            if getattr(self, name) < 1:
+            if (getattr(self, name) or 0) < 1 and not (self.is_steady and name == "num_steps"):
                 raise ValueError(
                     f"Recipe: `{name}` must be at least 1, got {getattr(self, name)}."
                 )
-        for name in ("seed", "first"):
-            if getattr(self, name) < 0:
+        for name in ("seed", "first", "burn_in"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(
                     f"Recipe: `{name}` must not be negative, got {getattr(self, name)}."
                 )
-        for name, value in (("dt", self.dt), ("solver_dt", self.solver_dt)):
+        for name in ("dt", "solver_dt", "cfl"):
+            value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"Recipe: `{name}` must be positive and finite, got {value}.")
-        if not (math.isfinite(self.burn_in) and self.burn_in >= 0):
-            raise ValueError(f"Recipe: `burn_in` must not be negative, got {self.burn_in}.")
         known = {field.name for field in dataclasses.fields(self.equation)}
-        for name in self.parameters:
+        for name in (*self.parameters, *self.coefficients):
             if name not in known:
                 raise ValueError(
                     f"Recipe: {type(self.equation).__name__} has no parameter {name!r}; "
                     f"it has {sorted(known)}."
                 )
-        if self.solver_points is not None and (
-            len(self.solver_points) != self.grid.dim
-            or any(a % b for a, b in zip(self.solver_points, self.grid.shape, strict=True))
-        ):
+        # These refuse what does not fit.
+        _ = self.coarsening, self.fields
+        if self.solver is not None or self.boundary is not None:
+            self.provider()
+
+    def _check_time(self) -> None:
+        """Steady problems have no time, all others need it."""
+        given = [
+            name
+            for name in ("dt", "num_steps", "burn_in", "solver", "solver_dt", "cfl", "stepper")
+            if getattr(self, name)
+        ]
+        if self.is_steady and given:
             raise ValueError(
-                "Recipe: `solver_points` must be multiples of the stored grid "
-                f"{self.grid.shape}, got {self.solver_points}."
+                f"Recipe: {type(self.equation).__name__} is a steady problem, which "
+                f"reference.solve_steady solves; remove {', '.join(given)}."
             )
+        missing = [name for name in ("dt", "num_steps") if getattr(self, name) is None]
+        if not self.is_steady and missing:
+            raise ValueError(f"Recipe: {', '.join(missing)} must be given.")
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether there is no time in the problem."""
+        return isinstance(self.equation, SteadyEquation)
 
     @property
     def times(self) -> list[float]:
         """Times of the stored frames, from 0."""
-        return [n * self.dt for n in range(self.num_steps + 1)]
+        return [n * (self.dt or 0.0) for n in range((self.num_steps or 0) + 1)]
+
+    @property
+    def solver_grid(self) -> Grid:
+        """The grid the equation is solved on."""
+        if self.solver_points is None:
+            return self.grid
+        if len(self.solver_points) != self.grid.dim:
+            raise ValueError(
+                f"Recipe: `solver_points` must have one number per axis ({self.grid.dim}), got "
+                f"{self.solver_points}."
+            )
+        return self.grid.resized(self.solver_points)
+
+    @property
+    def coarsening(self) -> tuple[int, ...]:
+        """Points or cells of the solver's grid per stored one, along each axis."""
+        return coarsening_factors(self.solver_grid, self.grid, where="Recipe: `solver_points`")
+
+    @property
+    def fields(self) -> FieldSpec:
+        """What is stored: the output's fields, then the coefficients."""
+        own = self.equation.fields
+        if self.output is not None:
+            own = self.output.fields(self.equation, self.solver_grid)
+        extra = tuple(sorted(self.coefficients))
+        return FieldSpec((*own.names, *extra), (*(own.units or ()), *("1",) * len(extra)))
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """The equation's parameters that are one number for all trajectories."""
+        return {
+            field.name: float(value)
+            for field in dataclasses.fields(self.equation)
+            if isinstance(value := getattr(self.equation, field.name), (int, float))
+            and not isinstance(value, bool)
+            and field.name not in (*self.parameters, *self.coefficients, "dim")
+        }
 
     def drawn_parameters(self, start: int, stop: int) -> dict[str, Tensor]:
         """Values (trajectory,) of the drawn parameters of trajectories start .. stop - 1."""
@@ -153,89 +220,61 @@ class Recipe:
             values[name] = self.parameters[name].value(uniform)
         return values
 
-    def solve(self, start: int, stop: int) -> Tensor:
-        """Trajectories start .. stop - 1, (trajectory, time, channel, *space), float64."""
-        grid = self.grid
-        if self.solver_points is not None:
-            grid = grid.resized(self.solver_points)
-        equation = dataclasses.replace(self.equation, **self.drawn_parameters(start, stop))
-        num_channels = equation.fields.num_channels
-        u0 = self.initial_condition(
-            grid, stop - start, num_channels=num_channels, seed=self.seed, first=self.first + start
+    def drawn_coefficients(self, start: int, stop: int) -> dict[str, Tensor]:
+        """Fields (trajectory, 1, *space) of the coefficients, on the solver's grid."""
+        values: dict[str, Tensor] = {}
+        for position, name in enumerate(sorted(self.coefficients)):
+            # Another stream than the initial condition's: both may be the same kind of function.
+            seed = generator(self.seed, _COEFFICIENT_STREAM, position).initial_seed()
+            values[name] = self._drawn(
+                self.coefficients[name], start, stop, num_channels=1, seed=seed, what=name
+            )
+        return values
+
+    def initial_states(self, start: int, stop: int) -> Tensor:
+        """States (trajectory, channel, *space) to start from, on the solver's grid."""
+        return self._drawn(
+            self.initial_condition,
+            start,
+            stop,
+            num_channels=self.equation.fields.num_channels,
+            seed=self.seed,
+            what="initial_condition",
         )
-        check_state(u0, num_channels, grid.shape, where="generate: initial_condition")
-        if self.burn_in:
-            before = [0.0, self.burn_in]
-            if self.solver_dt is None:
-                steps = math.ceil(self.burn_in / self.dt)
-                before = [n * self.burn_in / steps for n in range(steps + 1)]
-            u0 = self._solve(equation, grid, u0, before)[:, -1]
-        states = self._solve(equation, grid, u0, self.times)
-        for axis, (fine, stored) in enumerate(zip(grid.shape, self.grid.shape, strict=True)):
-            every = torch.arange(0, fine, fine // stored, device=states.device)
-            states = states.index_select(axis + 3, every)
-        return states
 
-    def _solve(self, equation: Equation, grid: Grid, u0: Tensor, times: list[float]) -> Tensor:
-        return solve(equation, grid, u0, times, stepper=self.stepper, dt=self.solver_dt)
+    def provider(self) -> Grid | Derivatives:
+        """What the equation is solved with."""
+        grid, boundary = self.solver_grid, self.boundary
+        if self.solver is not None:
+            return self.solver(grid, **({} if boundary is None else {"boundary": boundary}))
+        if self.is_steady or all(grid.is_periodic):
+            if not self.is_steady and not isinstance(boundary, Periodic | None):
+                raise ValueError(
+                    "Recipe: the grid is periodic along every axis and has no ends at which "
+                    f"`boundary` could hold, got {boundary}; remove it, or set `periodic: false` "
+                    "in the grid."
+                )
+            return grid
+        if isinstance(self.equation, ConservationLaw) and self.equation.forms_shocks:
+            return FiniteVolumes(grid, boundary=boundary)
+        return FiniteDifferences(grid, boundary=boundary)
 
-
-def load_recipe(source: str | Path | Mapping[str, Any]) -> Recipe:
-    """A recipe from a YAML file or a mapping; classes are given by `class_path` and `init_args`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a key or class does not exist or a value does not fit, naming it.
-    """
-    text = "" if isinstance(source, Mapping) else read_recipe(Path(source))
-    where = "Recipe from a mapping" if isinstance(source, Mapping) else f"Recipe from {source}"
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Recipe, None)
-    try:
-        _check_keys(source if isinstance(source, Mapping) else yaml.safe_load(text))
-        if isinstance(source, Mapping):
-            parsed = parser.parse_object(copy.deepcopy(dict(source)))
-        else:
-            parsed = parser.parse_string(text)
-        return Recipe(**vars(parser.instantiate(parsed)))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where}: this is not YAML ({error}).") from error
-    except (jsonargparse.ArgumentError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def read_recipe(path: Path) -> str:
-    """The text of a recipe file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a text file.
-    """
-    if not path.is_file():
-        what = "this is a folder" if path.is_dir() else "no such file"
-        raise FileNotFoundError(f"{path}: {what}; expected a recipe in YAML, see docs/cli.md.")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: this is not a text file ({error}); expected a recipe in YAML, see "
-            "docs/cli.md."
-        ) from error
-
-
-def _check_keys(keys: object) -> None:
-    """Unknown and missing keys by name; defaults of a group must not stand in for a grid."""
-    known = {field.name: field for field in dataclasses.fields(Recipe)}
-    if not isinstance(keys, Mapping):
-        raise ValueError(f"expected keys and values, got {type(keys).__name__}.")
-    required = {
-        name
-        for name, field in known.items()
-        if field.default is field.default_factory is dataclasses.MISSING
-    }
-    unknown = sorted(str(key) for key in keys if key not in known)
-    missing = sorted(required - set(keys))
-    if unknown or missing:
-        raise ValueError(
-            f"unknown keys {unknown}, missing keys {missing}; the keys are {', '.join(known)}."
+    def _drawn(
+        self,
+        draw: Callable,
+        start: int,
+        stop: int,
+        *,
+        num_channels: int,
+        seed: int,
+        what: str,
+    ) -> Tensor:
+        values = draw(
+            self.solver_grid,
+            stop - start,
+            num_channels=num_channels,
+            seed=seed,
+            first=self.first + start,
         )
+        check_state(values, num_channels, self.solver_grid.shape, where=f"generate: {what}")
+        return values

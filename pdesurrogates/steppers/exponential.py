@@ -115,7 +115,7 @@ class _BoundETDRK:
     ) -> Tensor:
         e, p1, p2 = weights
         a = self._add(self._times(e, v), p1, n0)
-        return self._add(a.clone(), p2, self._rate(t + dt, a) - n0)
+        return self._sum(a, p2, self._rate(t + dt, a) - n0)
 
     def _third(
         self, t: Any, v: Tensor, dt: Any, n0: Tensor, weights: tuple[Tensor, ...]
@@ -133,7 +133,7 @@ class _BoundETDRK:
     ) -> Tensor:
         e, half, q, f1, f2, f3 = weights
         decayed = self._times(half, v)
-        a = self._add(decayed.clone(), q, n0)
+        a = self._sum(decayed, q, n0)
         na = self._rate(t + dt / 2, a)
         nb = self._rate(t + dt / 2, self._add(decayed, q, na))
         c = self._add(self._times(half, a), q, torch.sub(nb, n0, alpha=0.5), scale=2)
@@ -156,6 +156,12 @@ class _BoundETDRK:
             return weight * v
         return self._enter(self.operator.multiply(weight, self._leave(v)))
 
+    def _sum(self, base: Tensor, weight: Tensor, v: Tensor) -> Tensor:
+        """base + weight v, a fresh tensor."""
+        if not self.operator.is_coupled:
+            return torch.addcmul(base, weight, v)
+        return base + self._times(weight, v)
+
     def _add(self, total: Tensor, weight: Tensor, v: Tensor, scale: float = 1) -> Tensor:
         """total + scale weight v; `total` is a fresh tensor and is overwritten."""
         if not self.operator.is_coupled:
@@ -166,11 +172,13 @@ class _BoundETDRK:
         """Functions of dt L for this step size, kept for the last few sizes."""
         if isinstance(dt, Tensor) and dt.ndim:
             return self._build(hat, dt)
+        # Parameters of L that learn get their gradient through the coefficients.
+        is_learned = self.operator.symbol.requires_grad and torch.is_grad_enabled()
         # Output times differ in the last bits; one step size must not be computed many times.
-        key = (f"{float(dt):.12g}", hat.dtype, hat.device)
+        key = (f"{float(dt):.12g}", hat.dtype, hat.device, is_learned)
         if key not in self._weights:
             # A tensor born in inference mode could never be used for training later.
-            with torch.inference_mode(False), torch.no_grad():
+            with torch.inference_mode(False), torch.set_grad_enabled(is_learned):
                 self._weights[key] = self._build(hat, float(dt))
             if len(self._weights) > _KEPT_STEP_SIZES:
                 self._weights.popitem(last=False)
@@ -209,9 +217,10 @@ class _BoundETDRK:
         return tuple(self._cast(weight, hat) for weight in weights)
 
     def _cast(self, weight: Tensor, hat: Tensor) -> Tensor:
+        weight = self.operator.laid_out(weight, hat)
         if weight.is_complex():
             return weight.to(dtype=hat.dtype, device=hat.device)
         weight = weight.to(dtype=hat.dtype.to_real(), device=hat.device)
         if self.operator.is_coupled:
             return weight
-        return torch.stack([weight, weight], dim=-1)
+        return torch.view_as_real(torch.complex(weight, weight))

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from pdesurrogates.core import Grid
-from pdesurrogates.operators import AutodiffDerivatives, SpectralDerivatives, Symbol
+from pdesurrogates.operators import (
+    AutodiffDerivatives,
+    SpectralDerivatives,
+    SpectralField,
+    Symbol,
+    vorticity_transport,
+)
+from pdesurrogates.operators.multiplier import in_memory_order
+
+SHAPES = [(16,), (15,), (12, 16), (15, 11), (9, 12), (8, 9, 10), (7, 6, 9)]
 
 
 def derivatives(num_points, extent=2 * math.pi, **options):
@@ -78,6 +87,14 @@ def test_field_arithmetic_equals_arithmetic_of_values():
         (1.0 - p, 1 - a),
         (p * q, a * b),
         (p**3, a**3),
+        (p / 2, a / 2),
+        (p / (q + 3.0), a / (b + 3)),
+        (1.0 / (q + 3.0), 1 / (b + 3)),
+        ((q + 3.0) ** 0.5, (b + 3) ** 0.5),
+        (abs(p), a.abs()),
+        (abs(p) ** 1.5, a.abs() ** 1.5),
+        (p * q - p * p + 2 * (q * q), a * b - a**2 + 2 * b**2),
+        (d.dx(p) - 0.5 * (p * q), torch.cos(x) - 0.5 * a * b),
         (d.dx(p) + q, torch.cos(x) + b),
     ):
         assert torch.allclose(field.values, values, atol=1e-13)
@@ -93,6 +110,98 @@ def test_dealiasing_removes_what_would_fold_back():
     kept, _ = derivatives((n,), dealias=1.0)
     folded = kept.field(torch.cos(9 * x)[None, None])
     assert (folded * folded).hat.abs()[0, 0, 12] > 1
+
+
+def kept_modes(values, d):
+    """All coefficients, those that dealiasing cuts multiplied by zero, axis by axis."""
+    hat = torch.fft.rfftn(values, dim=tuple(range(-d.dim, 0)))
+    for axis, n in enumerate(d.grid.num_points):
+        m = torch.arange(hat.shape[2 + axis])
+        is_kept = (torch.minimum(m, n - m) < d.dealias_fraction * n / 2) | (
+            d.dealias_fraction == 1
+        )
+        hat = hat * is_kept.reshape([-1 if i == axis else 1 for i in range(d.dim)])
+    return hat
+
+
+@pytest.mark.parametrize("dealias", [1.0, 2 / 3, 0.5])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_pruned_transforms_equal_whole_ones(shape, dealias):
+    d, _ = derivatives(shape, dealias=dealias)
+    space = tuple(range(-d.dim, 0))
+    a, b = torch.randn(2, 3, 1, *shape).unbind()
+    product = d.field(a) * d.field(b)
+    expected = kept_modes(a * b, d)
+    assert torch.allclose(product.hat, expected, atol=1e-11)
+    slope = d.derivative(d.field(a) * d.field(b), d.dim - 1)
+    assert torch.allclose(d.laplacian(slope).hat, d.laplacian(slope.map(torch.clone)).hat)
+    state = SpectralField(d, hat=torch.fft.rfftn(a, dim=space), is_uncut=True)
+    cut = torch.fft.irfftn(kept_modes(a, d), s=shape, dim=space)
+    assert torch.allclose(state.values, cut, atol=1e-12)
+    # A sum of cut and whole coefficients.
+    total = (d.field(a) * d.field(b) + d.laplacian(d.field(a))).hat
+    assert torch.allclose(total, expected + d.laplacian(d.field(a)).hat, atol=1e-10)
+
+
+def test_a_sum_of_products_is_transformed_once(monkeypatch):
+    d, (x, y) = derivatives((16, 16))
+    u, v = d.field(torch.sin(x)[None, None]), d.field(torch.cos(x + y)[None, None])
+    slope = d.dx(u)
+    _ = slope.values
+    calls = []
+    original = d.to_modes
+    monkeypatch.setattr(d, "to_modes", lambda *a, **o: calls.append(1) or original(*a, **o))
+    rate = u * slope - v * v - 0.1 * d.laplacian(u) + u**3
+    assert rate.hat.shape == (1, 1, 16, 9)
+    assert len(calls) == 1
+
+
+def test_quotients_and_roots_are_cut_like_products():
+    d, (x,) = derivatives((30,))
+    u = d.field(1.1 + torch.cos(9 * x)[None, None])
+    for field in (1.0 / u, u / (u * u + 1.0), u**0.5, abs(u - 1.1)):
+        assert field.hat[..., :10].abs().max() > 0.1
+        assert field.hat[..., 10:].abs().max() == 0
+
+
+def test_constants_take_the_memory_order_of_the_coefficients():
+    d, _ = derivatives((6, 8, 10))
+    hat = d.to_modes(torch.randn(2, 1, 6, 8, 10))
+    constant = torch.randn(6, 8, 6)
+    ordered = in_memory_order(constant, hat, num_axes=3)
+    assert torch.equal(ordered, constant)
+    assert ordered.stride() == hat.stride()[2:] != constant.stride()
+
+
+@pytest.mark.parametrize("dealias", [1.0, 2 / 3, 0.5])
+@pytest.mark.parametrize("shape", [(12, 16), (15, 11), (9, 12), (16, 7)], ids=str)
+def test_vorticity_transport_is_what_the_formula_says(shape, dealias):
+    d = SpectralDerivatives(Grid(shape, (2.0, 3.0)), dealias=dealias)
+    w = SpectralField(d, hat=d.to_modes(torch.randn(3, 1, *shape)), is_uncut=True)
+    psi = -d.inverse_laplacian(w)
+    u, v = d.dy(psi), -d.dx(psi)
+    mixed = d.dx(d.dy(v * v - u * u)) + d.dxx(u * v) - d.derivative(u * v, 1, 2)
+    transport = vorticity_transport(w, d).hat
+    assert torch.allclose(transport, -mixed.hat, atol=1e-10)
+    if dealias < 1:
+        advection = u * d.dx(w) + v * d.dy(w)
+        assert torch.allclose(transport, -advection.hat, atol=1e-10)
+
+
+@pytest.mark.parametrize("is_cell_centred", [False, True])
+@pytest.mark.parametrize("shape, axis", [((12,), 0), ((9, 14), 0), ((9, 14), 1), ((8, 7, 6), 1)])
+def test_a_cosine_needs_no_transform(shape, axis, is_cell_centred):
+    dim = len(shape)
+    grid = Grid(shape, (3.0,) * dim, (0.4,) * dim, cell_centred=is_cell_centred)
+    d = SpectralDerivatives(grid)
+    x = grid.coordinates()[axis]
+    like = d.field(torch.zeros(1, 1, *shape))
+    for number in (0, 1, 2):
+        exact = torch.cos(2 * math.pi * number / 3.0 * x)
+        assert torch.allclose(d.cosine(axis, number, like=like).values[0, 0], exact)
+    assert d.cosine(axis, 1, like=d.field(like.values.float())).values.dtype == torch.float32
+    with pytest.raises(ValueError, match=r"wave with number 7 .* use more points"):
+        d.cosine(axis, 7, like=like)
 
 
 def test_walls_and_bad_fractions_are_refused():
@@ -136,6 +245,32 @@ def test_gradients_match_finite_differences():
         return (d.dxx(field) - d.dx(field * field)).values
 
     assert torch.autograd.gradcheck(burgers, (u,))
+
+
+@pytest.mark.parametrize("shape", [(8, 7), (4, 5, 6)])
+def test_gradients_through_pruned_transforms(shape):
+    d, _ = derivatives(shape)
+    u = torch.randn(2, 1, *shape, requires_grad=True)
+
+    def rate(u):
+        field = SpectralField(d, hat=d.to_modes(u), is_uncut=True)
+        advection = field * d.dx(field) + d.dy(field) / (field * field + 1.0)
+        total = d.laplacian(field) - d.dx(advection) + 0.5 * field
+        return (total + vorticity_transport(field, d)).values if d.dim == 2 else total.values
+
+    assert torch.autograd.gradcheck(rate, (u,))
+
+
+def test_inference_and_training_share_constants():
+    d, _ = derivatives((8, 9))
+    u = torch.randn(1, 1, 8, 9)
+    with torch.inference_mode():
+        expected = vorticity_transport(d.field(u), d).values
+    u.requires_grad_()
+    values = vorticity_transport(d.field(u), d).values
+    values.square().sum().backward()
+    assert torch.equal(values.detach(), expected)
+    assert u.grad.abs().max() > 0
 
 
 def test_autodiff_of_polynomials():
