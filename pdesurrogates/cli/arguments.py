@@ -159,6 +159,8 @@ def _inspect(verbs: _SubParsersAction[ArgumentParser]) -> None:
         verbs,
         "inspect",
         "say what is in a file: layout, fields, grid, times, ranges, problems",
+        epilog="examples:\n  pdesurrogates inspect run.hdf5 --verify\n"
+        "  pdesurrogates inspect run.hdf5 --equation Burgers --equation-args '{viscosity: 0.01}'",
         resume_hint="nothing was changed.",
     )
     parser.add_argument("file", help="file, or an address such as s3://bucket/file.hdf5")
@@ -172,6 +174,19 @@ def _inspect(verbs: _SubParsersAction[ArgumentParser]) -> None:
         "--verify",
         action="store_true",
         help="compare all bytes with the checksums in the file; damage ends with exit code 2",
+    )
+    parser.add_argument(
+        "--equation",
+        metavar="CLASS",
+        help="also check that the states obey this equation: a name in pdesurrogates.equations, "
+        'or an import path; "does not obey" ends with exit code 2',
+    )
+    parser.add_argument(
+        "--equation-args",
+        metavar="YAML",
+        default="{}",
+        help="its arguments, e.g. '{viscosity: 0.01, dim: 2}'; parameters that the file states "
+        "per trajectory replace them",
     )
     parser.add_argument("--json", action="store_true", help="for scripts")
 

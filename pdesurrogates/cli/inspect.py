@@ -1,13 +1,25 @@
-"""`inspect`: what is in a file, and what is wrong with it."""
+"""`inspect`: what is in a file, what is wrong with it, and whether it obeys an equation."""
 
 from __future__ import annotations
 
+import json
+import math
 from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+import jsonargparse
 
 from pdesurrogates.cli.progress import Bar
-from pdesurrogates.data import ChecksumError, inspect_file
+from pdesurrogates.data import ChecksumError, inspect_file, open_trajectories
+from pdesurrogates.equations import Equation
+from pdesurrogates.evaluation import check_trajectories
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 __all__ = ["run"]
+
+_MODULE = "pdesurrogates.equations"
 
 
 def run(arguments: Namespace) -> None:
@@ -15,7 +27,12 @@ def run(arguments: Namespace) -> None:
 
     Raises:
         ChecksumError: After printing, if bytes are not those that were written.
+        ValueError: After printing, if the states do not obey the equation; before, if there is no
+            such equation or it cannot be checked.
     """
+    equation = None
+    if arguments.equation is not None:
+        equation = _equation(arguments.equation, arguments.equation_args)
     with Bar("trajectory") as bar:
         found = inspect_file(
             arguments.file,
@@ -23,6 +40,90 @@ def run(arguments: Namespace) -> None:
             verify=arguments.verify,
             progress=bar,
         )
-    print(found.to_json() if arguments.json else found.text())
+    check = None
+    if equation is not None and not found.damaged:
+        with open_trajectories(arguments.file) as file:
+            check = check_trajectories(file, equation)
+    if arguments.json:
+        print(_json(found.to_json(), check))
+    else:
+        print("\n".join([found.text(), *_lines(check)]))
     if found.damaged:
         raise ChecksumError(found.damaged[0])
+    if check is not None and check.attrs["verdict"] == "does not obey":
+        raise ValueError(f"{arguments.file}: {check.attrs['explanation']}")
+
+
+def _equation(name: str, text: str) -> Equation:
+    """The equation of that name or import path, with arguments from YAML."""
+    path = name if "." in name else f"{_MODULE}.{name}"
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--equation", type=Equation)
+    source = f"equation: {{class_path: {json.dumps(path)}, init_args: {text}}}"
+    try:
+        return parser.instantiate(parser.parse_string(source)).equation
+    except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"--equation {name} --equation-args {text!r}: {error}; expected a class of {_MODULE}, "
+            f"e.g. Burgers, and its arguments, e.g. '{{viscosity: 0.01}}'."
+        ) from error
+
+
+def _rows(check: Dataset) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Residual per field, and per coefficient what is stated, fitted and uncertain."""
+    squares = (check.residual**2).mean(["trajectory", "frame"])
+    residual = {
+        str(name): math.sqrt(float(squares.sel(field=name))) for name in check.field.values
+    }
+    coefficients = {
+        str(name): {
+            "stated": float(check.stated.sel(coefficient=name).mean()),
+            "fitted": float(check.fitted.sel(coefficient=name).mean()),
+            "uncertainty": float(check.uncertainty.sel(coefficient=name).max()),
+        }
+        for name in check.coefficient.values
+    }
+    return residual, coefficients
+
+
+def _lines(check: Dataset | None) -> list[str]:
+    if check is None:
+        return []
+    residual, coefficients = _rows(check)
+    width = max(map(len, ["residual of", *residual, *coefficients]))
+    lines = [
+        f"  equation:     {check.attrs['equation']}, {check.sizes['trajectory']} trajectories",
+        f"  verdict:      {check.attrs['verdict']}",
+        f"  explanation:  {check.attrs['explanation']}",
+        f"  {'residual of':<{width}}  {'share of du/dt':>14}",
+        *(f"  {name:<{width}}  {value:>14.3g}" for name, value in residual.items()),
+    ]
+    if coefficients:
+        lines.append(f"  {'coefficient':<{width}}{'stated':>16}{'fitted':>14}{'+-':>10}")
+    for name, row in coefficients.items():
+        lines.append(
+            f"  {name:<{width}}{row['stated']:>16.6g}{row['fitted']:>14.6g}"
+            f"{row['uncertainty']:>10.1g}"
+        )
+    return lines
+
+
+def _json(text: str, check: Dataset | None) -> str:
+    """The text of an inspection with the check under `equation`; not finite numbers are null."""
+    entries: dict[str, Any] = json.loads(text)
+    if check is None:
+        return text
+    residual, coefficients = _rows(check)
+    entries["equation"] = {
+        **{name: check.attrs[name] for name in ("equation", "verdict", "explanation")},
+        "residual": {name: _finite(value) for name, value in residual.items()},
+        "coefficients": {
+            name: {key: _finite(value) for key, value in row.items()}
+            for name, row in coefficients.items()
+        },
+    }
+    return json.dumps(entries, indent=2, allow_nan=False)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -47,6 +47,9 @@ def generate(
     the same recipe is left alone. The recipe and the versions of this package, torch and numpy
     are stored in the file.
 
+    Give YAML or a mapping where a call must be resumable: a `Recipe` object is recognised by its
+    `repr`, which for functions and many classes differs from process to process.
+
     The recipe of a data set (one with `splits`) writes a folder:
 
         data/train/<name>_0000.hdf5 ...   the files, also under data/valid and data/test
