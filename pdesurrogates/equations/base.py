@@ -18,6 +18,7 @@ from pdesurrogates.operators import (
     FourierOperator,
     SpectralDerivatives,
     SpectralField,
+    StaggeredGrid,
     Symbol,
 )
 
@@ -107,11 +108,29 @@ class Equation(ABC):
                     "on(FiniteDifferences(grid, order=4, boundary=Neumann(0.0)))."
                 )
             where = SpectralDerivatives(where, dealias=2 / (self.degree + 1))
+        if isinstance(where, StaggeredGrid):
+            raise ValueError(
+                f"{type(self).__name__}.on: a StaggeredGrid has velocities on faces and serves "
+                "IncompressibleNavierStokes only; use SpectralDerivatives, FiniteDifferences or "
+                "FiniteVolumes."
+            )
+        num_axes = getattr(self, "dim", where.dim)
+        if where.dim != num_axes:
+            raise ValueError(
+                f"{type(self).__name__}.on: the equation has {num_axes} space axes, "
+                f"{type(where).__name__} has {where.dim}; use a grid with {num_axes}, or the "
+                f"equation with dim={where.dim} where it takes one."
+            )
         if isinstance(where, SpectralDerivatives):
             return SpectralEquation(self, where)
         if isinstance(where, FiniteDifferences):
             return FiniteDifferenceEquation(self, where)
         return BoundEquation(self, where)
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether a parameter wants a gradient."""
+        return any(getattr(value, "requires_grad", False) for value in vars(self).values())
 
     def symbol(self, provider: Symbol) -> FourierOperator:
         """The Fourier symbol of `linear`: its action on one wave per channel."""
@@ -202,6 +221,8 @@ class SpectralEquation(BoundEquation):
     @property
     def linear_operator(self) -> FourierOperator:
         """The linear part as an operator on modes, from the same `linear`."""
+        if torch.is_grad_enabled() and self.equation.is_learned:
+            return self.equation.symbol(self.provider.symbol())
         if self._linear_operator is None:
             with torch.inference_mode(False), torch.no_grad():
                 self._linear_operator = self.equation.symbol(self.provider.symbol())

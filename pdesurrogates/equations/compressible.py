@@ -28,7 +28,12 @@ class CompressibleNavierStokes(ConservationLaw):
 
     The stress uses 2/3 in any dimension: 1D and 2D flows are 3D flows without the missing velocity
     components. Heat is not conducted, as in PDEBench, whose data this equation describes.
-    Conserved variables: density, momenta, energy. Primitive: density, velocities, pressure.
+    Conserved variables: density, momenta, energy. Primitive: density, velocities, pressure. A grid
+    without provider means finite volumes.
+
+    Warning:
+        The pressure is what kinetic energy leaves of the total: beyond about Mach 1e3 in float32
+        and 1e7 in float64 it is lost to rounding.
 
     Args:
         gamma: Ratio of specific heats, a number or one per sample [1].

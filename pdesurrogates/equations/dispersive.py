@@ -33,6 +33,8 @@ class KortewegDeVries(Equation):
         dispersion: Factor of u_xxx, a number or one per sample [length^3/time].
     """
 
+    dim: ClassVar[int] = 1
+
     advection: Any = 6.0
     dispersion: Any = 1.0
 
@@ -62,6 +64,8 @@ class KuramotoSivashinsky(Equation):
         fourth_order: Factor of u_xxxx, which damps short ones [length^4/time].
         advection: Factor of u u_x [1].
     """
+
+    dim: ClassVar[int] = 1
 
     second_order: Any = 1.0
     fourth_order: Any = 1.0

@@ -135,7 +135,7 @@ def _star_pressure(left: tuple, right: tuple, gamma: float) -> float:
 
 
 def _wave_curve(pressure: float, side: tuple, gamma: float) -> tuple[float, float]:
-    """Velocity change across the wave into `side`, and its slope in p: Toro's Eq. (4.6-4.7, 4.37)."""
+    """Velocity change across a wave and its slope in p, Toro's Eq. (4.6-4.7) and (4.37)."""
     density, _, own = side
     if pressure > own:
         a, b = 2 / ((gamma + 1) * density), (gamma - 1) / (gamma + 1) * own

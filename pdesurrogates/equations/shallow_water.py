@@ -100,7 +100,7 @@ class ShallowWater(ConservationLaw):
         return square * square.rsqrt()
 
     def signal_speeds(self, left: Any, right: Any, axis: int) -> tuple[Tensor, Tensor]:
-        """Two-rarefaction estimates (Toro, 2001, chapter 10); v +- 2 c is the front on dry ground."""
+        """Two-rarefaction estimates (Toro, 2001, chapter 10); v +- 2 c for a front on dry land."""
         c_left, c_right = self.celerity(left[0]), self.celerity(right[0])
         v_left, v_right = left[1 + axis], right[1 + axis]
         v_star = 0.5 * (v_left + v_right) + c_left - c_right

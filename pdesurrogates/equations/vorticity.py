@@ -37,7 +37,7 @@ class NavierStokesVorticity(Equation):
 
     Reference:
         Invariant recurrent solutions embedded in a turbulent two-dimensional Kolmogorov flow
-        (Chandler and Kerswell, 2013), Eqs. (2.1) to (2.5), for the forcing.
+        (Chandler and Kerswell, 2013), Section 2, for the forcing.
 
     Args:
         viscosity: A number, or one per sample [length^2/time].

@@ -16,7 +16,8 @@ from pdesurrogates.equations import (
     NavierStokesVorticity,
     Schrodinger,
 )
-from pdesurrogates.operators import AutodiffDerivatives, SpectralDerivatives
+from pdesurrogates.operators import AutodiffDerivatives, SpectralDerivatives, StaggeredGrid
+from pdesurrogates.steppers import ETDRK, integrate
 
 EQUATIONS = [
     (Advection(0.7), 1),
@@ -115,3 +116,27 @@ def test_variable_coefficients_of_wrong_shape_are_refused():
 def test_state_of_another_grid_is_refused():
     with pytest.raises(ValueError, match=r"Burgers on \(16,\) points: `u` must have shape"):
         Burgers().on(Grid((16,), (1.0,)))(0.0, torch.zeros(1, 1, 8))
+
+
+def test_gradients_reach_the_linear_part_through_etdrk():
+    grid = Grid((32,), (2 * math.pi,))
+    u0 = torch.sin(grid.coordinates())[None]
+
+    def energy(viscosity):
+        f = Burgers(viscosity).on(grid)
+        return integrate(f, u0, [0.0, 0.5], ETDRK(4), dt=0.05).states[:, -1].square().sum()
+
+    viscosity = torch.tensor(0.1, requires_grad=True)
+    energy(viscosity).backward()
+    with torch.no_grad():
+        slope = (energy(0.1 + 1e-5) - energy(0.1 - 1e-5)) / 2e-5
+    assert torch.allclose(viscosity.grad, slope, rtol=1e-7)
+
+
+def test_another_number_of_axes_is_refused():
+    with pytest.raises(ValueError, match="the equation has 1 space axes"):
+        Burgers(0.1).on(Grid((8, 8), (1.0,)))
+    with pytest.raises(ValueError, match="the equation has 1 space axes"):
+        KuramotoSivashinsky().on(Grid((8, 8), (1.0,)))
+    with pytest.raises(ValueError, match="serves IncompressibleNavierStokes only"):
+        Diffusion(0.1).on(StaggeredGrid(Grid((8, 8), (1.0,), cell_centred=True)))
