@@ -185,8 +185,8 @@ def _inspect(verbs: _SubParsersAction[ArgumentParser]) -> None:
         "--equation-args",
         metavar="YAML",
         default="{}",
-        help="its arguments, e.g. '{viscosity: 0.01, dim: 2}'; parameters that the file states "
-        "per trajectory replace them",
+        help="its arguments, e.g. '{viscosity: 0.01, dim: 2}'; for those left out, what the file "
+        "states per trajectory is taken, then the defaults of the class",
     )
     parser.add_argument("--json", action="store_true", help="for scripts")
 

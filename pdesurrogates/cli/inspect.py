@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import inspect
 import json
 import math
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 import jsonargparse
+import yaml
 
 from pdesurrogates.cli.progress import Bar
 from pdesurrogates.data import ChecksumError, inspect_file, open_trajectories
@@ -30,9 +34,9 @@ def run(arguments: Namespace) -> None:
         ValueError: After printing, if the states do not obey the equation; before, if there is no
             such equation or it cannot be checked.
     """
-    equation = None
+    equation, open_to_file = None, set()
     if arguments.equation is not None:
-        equation = _equation(arguments.equation, arguments.equation_args)
+        equation, open_to_file = _equation(arguments.equation, arguments.equation_args)
     with Bar("trajectory") as bar:
         found = inspect_file(
             arguments.file,
@@ -43,7 +47,7 @@ def run(arguments: Namespace) -> None:
     check = None
     if equation is not None and not found.damaged:
         with open_trajectories(arguments.file) as file:
-            check = check_trajectories(file, equation)
+            check = check_trajectories(file, equation, parameters_from_file=open_to_file)
     if arguments.json:
         print(_json(found.to_json(), check))
     else:
@@ -51,22 +55,35 @@ def run(arguments: Namespace) -> None:
     if found.damaged:
         raise ChecksumError(found.damaged[0])
     if check is not None and check.attrs["verdict"] == "does not obey":
-        raise ValueError(f"{arguments.file}: {check.attrs['explanation']}")
+        name = check.attrs["equation"]
+        raise ValueError(f"{arguments.file}: the states do not obey {name}; see above.")
 
 
-def _equation(name: str, text: str) -> Equation:
-    """The equation of that name or import path, with arguments from YAML."""
-    path = name if "." in name else f"{_MODULE}.{name}"
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--equation", type=Equation)
-    source = f"equation: {{class_path: {json.dumps(path)}, init_args: {text}}}"
+def _equation(name: str, text: str) -> tuple[Equation, set[str]]:
+    """The equation of that name or import path, and the parameters that were not given."""
+    where = f"--equation {name} --equation-args {text!r}"
+    remedy = f"expected a class of {_MODULE}, e.g. Burgers, and its arguments as YAML, e.g. "
+    remedy += "'{viscosity: 0.01}'"
+    module, _, own = (name if "." in name else f"{_MODULE}.{name}").rpartition(".")
     try:
-        return parser.instantiate(parser.parse_string(source)).equation
-    except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"--equation {name} --equation-args {text!r}: {error}; expected a class of {_MODULE}, "
-            f"e.g. Burgers, and its arguments, e.g. '{{viscosity: 0.01}}'."
-        ) from error
+        kind = getattr(importlib.import_module(module), own)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{where}: there is no such class ({error}); {remedy}.") from error
+    if not (isinstance(kind, type) and issubclass(kind, Equation)) or inspect.isabstract(kind):
+        raise ValueError(f"{where}: {name} is no equation; {remedy}.")
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, "arguments")
+    try:
+        given = yaml.safe_load(text) or {}
+        if not isinstance(given, dict):
+            raise ValueError(f"got {type(given).__name__} instead of names and values")
+        equation = parser.instantiate(parser.parse_object({"arguments": given})).arguments
+        words = [key for key in given if isinstance(getattr(equation, key), str)]
+        if words:
+            raise ValueError(f"{words[0]} must be a number, got {given[words[0]]!r}")
+    except (jsonargparse.ArgumentError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{where}: {error}; {remedy}.") from error
+    return equation, {field.name for field in dataclasses.fields(equation)} - set(given)
 
 
 def _rows(check: Dataset) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
@@ -93,8 +110,7 @@ def _lines(check: Dataset | None) -> list[str]:
     width = max(map(len, ["residual of", *residual, *coefficients]))
     lines = [
         f"  equation:     {check.attrs['equation']}, {check.sizes['trajectory']} trajectories",
-        f"  verdict:      {check.attrs['verdict']}",
-        f"  explanation:  {check.attrs['explanation']}",
+        f"  verdict:      {check.attrs['explanation']}",
         f"  {'residual of':<{width}}  {'share of du/dt':>14}",
         *(f"  {name:<{width}}  {value:>14.3g}" for name, value in residual.items()),
     ]

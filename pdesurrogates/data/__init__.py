@@ -14,6 +14,7 @@ from pdesurrogates.data.statistics import Statistics, statistics
 from pdesurrogates.data.stretched import StretchedGrid
 from pdesurrogates.data.well_folder import (
     convert_to_folder,
+    split_files,
     write_metadata,
     write_statistics,
     write_well_folder,
@@ -41,6 +42,7 @@ __all__ = [
     "load_arrays",
     "open_trajectories",
     "read_arrays",
+    "split_files",
     "statistics",
     "time_derivative",
     "to_xarray",

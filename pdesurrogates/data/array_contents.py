@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ import numpy as np
 from pdesurrogates.data.foreign import ForeignBlock, NpyHandle
 from pdesurrogates.data.guard import reading, require_dataset
 from pdesurrogates.data.handle import FileHandle
+from pdesurrogates.data.heaps import watched
 from pdesurrogates.data.location import array_format
 from pdesurrogates.data.matlab import read_matlab
+from pdesurrogates.data.netcdf import NetcdfHandle
 from pdesurrogates.data.storage import ArrayBlock
 
 __all__ = ["StoredArray", "stored_arrays"]
 
 _KINDS = "fciu"
-_LARGEST_RATIO = 1000
+_LARGEST_RATIO = 200
 _ALWAYS_FINE = 64 * 2**20
 _NO_NUMBERS = (b"char", b"cell", b"struct", b"function_handle")
 
@@ -85,12 +87,13 @@ class StoredArray:
         """
         assert self.handle is not None
         names = tuple(reversed(axes)) if self.is_reversed else tuple(axes)
-        kind = ForeignBlock if isinstance(self.handle, NpyHandle) else ArrayBlock
+        is_hdf5 = not isinstance(self.handle, NpyHandle | NetcdfHandle)
+        kind = ArrayBlock if is_hdf5 else ForeignBlock
         return kind(self.handle, self.key, names, space=space, num_times=num_times)
 
     def _dataset(self) -> Any:
         assert self.handle is not None
-        if self.dtype.kind != "c" or isinstance(self.handle, NpyHandle):
+        if self.dtype.kind != "c" or isinstance(self.handle, NpyHandle | NetcdfHandle):
             return self.handle.dataset(self.key)
         return require_dataset(self.handle.file(), self.key, path=self.handle.path, kinds="Vc")
 
@@ -135,8 +138,19 @@ def _of_other(path: Path | str, found: str | None) -> dict[str, StoredArray]:
             members = archive.infolist()
             packed = sum(member.compress_size for member in members)
             _refuse_bomb(sum(member.file_size for member in members), packed)
+            for member in members:
+                with archive.open(member) as content:
+                    _check_header(content, member)
         with np.load(stream, allow_pickle=False) as archive:
             return _numeric({name: archive[name] for name in archive.files})
+    if found == "a NetCDF-3 file":
+        handle = NetcdfHandle(path)
+        with handle.opened() as dataset:
+            return {
+                str(name): StoredArray(v.shape, v.dtype, handle=handle, key=str(name))
+                for name, v in dataset.variables.items()
+                if v.dtype.kind in _KINDS
+            }
     if found == "a MATLAB file":
         stream = _fetched(path)
         content = stream.read_bytes() if isinstance(stream, Path) else stream.getvalue()
@@ -159,6 +173,24 @@ def _refuse_bomb(declared: int, stored: int) -> None:
         raise ValueError(f"it declares {declared} bytes of arrays in {stored} stored bytes")
 
 
+def _check_header(content: Any, member: zipfile.ZipInfo) -> None:
+    """Refuse an array of a .npz file that is not as large as its header says."""
+    known = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    read_header = known.get(np.lib.format.read_magic(content))
+    if read_header is None:
+        return
+    shape, _, dtype = read_header(content)
+    needed = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and needed != member.file_size - content.tell():
+        raise ValueError(
+            f"array {member.filename!r} of shape {shape} needs {needed} bytes, the file holds "
+            f"{member.file_size - content.tell()}; it is damaged"
+        )
+
+
 def _numeric(raw: dict[str, Any]) -> dict[str, StoredArray]:
     return {
         name: StoredArray(value.shape, value.dtype, value)
@@ -171,27 +203,52 @@ def _of_hdf5(path: Path | str) -> dict[str, StoredArray]:
     handle = FileHandle(path)
     arrays: dict[str, StoredArray] = {}
 
-    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if not isinstance(item, h5py.Dataset) or name.startswith("#") or item.shape is None:
-            return
-        matlab = item.attrs.get("MATLAB_class")
-        try:
-            stored = item.dtype
-        except (TypeError, ValueError):  # a type that NumPy does not know
-            return
-        if stored.names == ("real", "imag"):
-            stored = np.result_type(stored["real"], np.complex64)
-        if stored.kind not in _KINDS or matlab in _NO_NUMBERS:
-            return
-        shape = tuple(item.shape)
-        arrays[name] = StoredArray(
-            shape[::-1] if matlab is not None else shape,
-            stored,
-            handle=handle,
-            key=name,
-            is_reversed=matlab is not None,
-        )
-
-    with handle.opened() as file, reading(path, "the list of its arrays"):
-        file.visititems(visit)
+    with handle.opened() as file, reading(path, "the list of its arrays"), watched(file) as twin:
+        for name, item in _datasets(twin, path):
+            stored = _number_type(item)
+            if stored is None:
+                continue
+            is_matlab = "MATLAB_class" in item.attrs
+            shape = tuple(item.shape)
+            arrays[name] = StoredArray(
+                shape[::-1] if is_matlab else shape,
+                stored,
+                handle=handle,
+                key=name,
+                is_reversed=is_matlab,
+            )
     return arrays
+
+
+def _datasets(file: h5py.File, path: Path | str) -> Iterator[tuple[str, Any]]:
+    """Names and data sets of a file, each once; links to elsewhere are not followed."""
+    groups: list[tuple[str, Any]] = [("", file)]
+    seen = {file.id}
+    while groups:
+        prefix, group = groups.pop()
+        with reading(path, f"group {group.name}"):
+            names = [n for n in group if isinstance(group.get(n, getlink=True), h5py.HardLink)]
+        for name in names:
+            key = f"{prefix}{name}"
+            with reading(path, key):
+                item: Any = group[name]
+                is_known = item.id in seen
+                seen.add(item.id)
+            if is_known or name.startswith("#"):
+                continue
+            if isinstance(item, h5py.Group):
+                groups.append((f"{key}/", item))
+            elif isinstance(item, h5py.Dataset):
+                yield key, item
+
+
+def _number_type(item: Any) -> np.dtype | None:
+    """The type of numbers in a data set; `None` if it holds none."""
+    try:
+        stored = item.dtype
+    except (TypeError, ValueError):  # a type that NumPy does not know
+        return None
+    if stored.names == ("real", "imag"):
+        stored = np.result_type(stored["real"], np.complex64)
+    is_number = stored.kind in _KINDS and item.attrs.get("MATLAB_class") not in _NO_NUMBERS
+    return stored if is_number and item.shape is not None else None

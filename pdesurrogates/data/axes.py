@@ -105,9 +105,13 @@ def clean_times(values: np.ndarray | Tensor | Sequence[float], *, where: str) ->
         )
     if stored.ndim == 2 and (stored == stored[:1]).all():
         stored = stored[0]
-    for index, row in enumerate(np.atleast_2d(stored)):
+    rows = np.atleast_2d(stored)
+    steps = np.diff(rows.astype(np.float64), axis=1)
+    is_bad = ~np.isfinite(rows).all(axis=1) | (steps <= 0).any(axis=1)
+    if is_bad.any():
+        index = int(is_bad.argmax())
         owner = f"{where}, trajectory {index}" if stored.ndim == 2 else where
-        _check_increasing(row, "time", where=owner)
+        _check_increasing(rows[index], "time", where=owner)
     if stored.ndim == 2 or stored.shape[0] < 2 or irregularity(stored, "time") is not None:
         return torch.from_numpy(np.array(stored, dtype=np.float64))
     n = len(stored)

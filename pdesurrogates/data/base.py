@@ -32,7 +32,7 @@ class TrajectoryFile:
     per process, so the object may be pickled and used in data-loader workers.
 
     Attributes:
-        path: The file, or `None` for states in memory.
+        path: The file, its address, or `None` for states in memory.
         layout: Name of the layout, e.g. "The Well".
         fields: Names and units of the channels.
         grid: The grid of all trajectories.
@@ -62,7 +62,7 @@ class TrajectoryFile:
     def __init__(
         self,
         *,
-        path: Path | None,
+        path: Path | str | None,
         layout: str,
         fields: FieldSpec,
         grid: Grid,

@@ -115,6 +115,11 @@ def rewrite(
     Returns:
         What was decided and changed, one sentence each.
     """
+    if hasattr(file, "points"):
+        raise ValueError(
+            f"convert: {file.name} holds values on meshes, and what is written are grids; read it "
+            f"with open_trajectories, interpolate onto a grid, and use write_trajectories."
+        )
     target = Path(target)
     source = file.path
     if isinstance(source, Path) and target.exists() and target.samefile(source):

@@ -14,7 +14,7 @@ from torch import Tensor
 from pdesurrogates.core import Grid
 from pdesurrogates.data.axes import clean_times
 from pdesurrogates.data.boundaries import StatedBoundary, boundary_from_text
-from pdesurrogates.data.checksums import Checksums, Sealed, check_header
+from pdesurrogates.data.checksums import Checksums, ChecksumError, Sealed, check_header
 from pdesurrogates.data.guard import read_attributes, read_small, require_dataset, require_group
 from pdesurrogates.data.stretched import StretchedGrid
 
@@ -22,6 +22,7 @@ __all__ = [
     "CHECKSUM_GROUP",
     "EXACT_GROUP",
     "Exact",
+    "check_names",
     "entries",
     "fingerprint_of",
     "read_checksums",
@@ -41,6 +42,8 @@ CHECKSUM_GROUP = f"{EXACT_GROUP}/checksums"
 and `header` (1,) of all bytes that belong to no field."""
 
 _LARGEST = 512 * 2**20
+_OTHERS = {"boundary_conditions", "dimensions", "scalars", "t0_fields", "t1_fields", "t2_fields"}
+_PARTS = {"checksums", "coordinates", "parameters", "time"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,34 @@ class Exact:
     times: Tensor
     parameters: dict[str, Tensor]
     boundary: StatedBoundary | None
+
+
+def check_names(file: h5py.File, *, path: object) -> None:
+    """Refuse a file in which our group, or that of the checksums, has another name.
+
+    Without this, damage to a name would have the file read as one that others wrote, unchecked.
+
+    Raises:
+        ChecksumError: Naming the group.
+    """
+    found = list(file)
+    if EXACT_GROUP in found:
+        strange = sorted(set(require_group(file, EXACT_GROUP, path=path)) - _PARTS)
+        strange = [f"{EXACT_GROUP}/{name}" for name in strange]
+    else:
+        strange = [
+            name
+            for name in sorted(set(found) - _OTHERS)
+            if isinstance(file.get(name, getlink=True), h5py.HardLink)
+            and isinstance(file[name], h5py.Group)
+            and _PARTS & set(require_group(file, name, path=path))
+        ]
+    if strange or len(set(found)) < len(found):
+        raise ChecksumError(
+            f"{path}: group {(strange or found)[0]!r} is not called what it was written as; the "
+            f"file was damaged or changed by hand. Copy or generate it again; if the change was "
+            f"meant, delete that group."
+        )
 
 
 def read_exact(file: h5py.File, num_points: tuple[int, ...], *, path: object) -> Exact:

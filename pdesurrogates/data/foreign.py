@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -39,6 +40,9 @@ class ForeignBlock(ArrayBlock):
         place = self._places[key] = _Place(shape, stored, num_times)  # pyright: ignore
         return place
 
+    def _require(self, dataset: Any, key: str, selection: tuple[int | slice, ...]) -> None:
+        """There are no chunks."""
+
 
 class NpyHandle(FileHandle):
     """A .npy file, mapped when first needed and once per process; every key is its one array."""
@@ -61,12 +65,20 @@ class NpyHandle(FileHandle):
 
 
 class _Mapped:
-    """A mapped array whose slices are copies, so that nobody holds on to the map."""
+    """A mapped array whose slices are copies, so that nobody holds on to the map.
+
+    What was mapped for a slice is given back to the system at once: reading a file from end to
+    end would otherwise fill the memory of the process.
+    """
 
     def __init__(self, values: np.ndarray) -> None:
         self.shape = values.shape
         self.dtype = values.dtype
         self._values = values
+        self._map: mmap.mmap | None = getattr(values, "_mmap", None)
 
     def __getitem__(self, selection: Any) -> np.ndarray:
-        return np.array(self._values[selection])
+        values = np.array(self._values[selection])
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)
+        return values

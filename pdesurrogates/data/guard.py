@@ -8,12 +8,14 @@ the remedy; nothing is allocated on the word of the file alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import h5py
 import numpy as np
 
+from pdesurrogates.data.chunks import ChunkMap
+from pdesurrogates.data.heaps import watched
 from pdesurrogates.data.links import check_sources, follow
 
 __all__ = [
@@ -26,8 +28,9 @@ __all__ = [
 ]
 
 _MIB = 2**20
-_LARGEST_RATIO = 10_000
-_LARGEST_CHUNK = 256 * _MIB
+_ALWAYS_FINE = 128 * _MIB
+_LARGEST_RATIO = 200
+_LARGEST_CHUNK = 64 * _MIB
 _KIND_NAMES = {"f": "floats", "i": "integers", "u": "unsigned integers", "b": "booleans"}
 _AVAILABLE_ELSEWHERE = "install the package hdf5plugin and import it before reading"
 
@@ -58,7 +61,7 @@ def require_group(file: h5py.Group, key: str, *, path: object) -> Any:
     Raises:
         ValueError: If it is missing, no group, damaged, or linked from outside the folder.
     """
-    found = _fetch(file, key, path=path)
+    found, key = _fetch(file, key, path=path), _full(file, key)
     if not isinstance(found, h5py.Group):
         raise ValueError(
             f"{path}: {key} must be a group, got {_what(found)}; the file does not keep to its "
@@ -71,9 +74,10 @@ def require_dataset(file: h5py.Group, key: str, *, path: object, kinds: str = "f
     """The data set `key`, checked before any value is read.
 
     Checked are: every link on the way and every source of the values lies in the file's own
-    folder; the type is one of `kinds`; the declared size is one that the stored bytes can hold
-    (contiguous: allocated in full; chunked: at most 10 000 times the stored bytes, chunks of at
-    most 256 MiB or 100 times the stored bytes); all filters are available.
+    folder; the type is one of `kinds` and stored as NumPy reads it; the declared size is one that
+    the stored bytes can hold (contiguous: exactly; chunked: at most 128 MiB or 200 times the
+    stored bytes, chunks of at most 64 MiB or 100 times the stored bytes); all filters are
+    available.
 
     Args:
         file: The open file, or a group of it.
@@ -84,7 +88,7 @@ def require_dataset(file: h5py.Group, key: str, *, path: object, kinds: str = "f
     Raises:
         ValueError: Naming file, data set, what was found, and the remedy.
     """
-    found = _fetch(file, key, path=path)
+    found, key = _fetch(file, key, path=path), _full(file, key)
     if not isinstance(found, h5py.Dataset):
         raise ValueError(
             f"{path}: {key} must be a data set, got {_what(found)}; the file does not keep to its "
@@ -103,6 +107,7 @@ def require_dataset(file: h5py.Group, key: str, *, path: object, kinds: str = "f
         raise ValueError(f"{path}: {key} is empty (it has no shape); generate the file again.")
     _check_filters(create, key, path=path)
     with reading(path, key):
+        _check_type(found, name, key, path=path)
         check_sources(found, key, path=path)
         _check_size(found, create, key, path=path)
     return found
@@ -114,7 +119,7 @@ def read_small(dataset: Any, *, path: object, limit_bytes: int = 64 * _MIB) -> n
     Raises:
         ValueError: If it declares more than `limit_bytes`, or cannot be read.
     """
-    key = dataset.name
+    key = str(dataset.name)
     if dataset.nbytes > limit_bytes:
         raise ValueError(
             f"{path}: {key} should be small (coordinates, times, scalars), got shape "
@@ -122,6 +127,9 @@ def read_small(dataset: Any, *, path: object, limit_bytes: int = 64 * _MIB) -> n
             f"{limit_bytes / _MIB:.0f} MiB are read; the file is damaged or of another layout."
         )
     with reading(path, key):
+        chunks = ChunkMap.of(dataset, key, path=path)
+        if chunks is not None:
+            chunks.require()
         return np.asarray(dataset[()])
 
 
@@ -134,19 +142,16 @@ def read_attributes(item: Any, *, path: object, limit_bytes: int = _MIB) -> dict
     found: dict[str, object] = {}
     with reading(path, f"attributes of {item.name}"):
         names = list(item.attrs)
-    for name in names:
-        where = f"attribute {name!r} of {item.name}"
-        with reading(path, where):
-            stored = item.attrs.get_id(name)
-            # HDF5 has no storage size for a list without entries.
-            size = 0 if 0 in (stored.shape or ()) else stored.get_storage_size()
-        if size > limit_bytes:
-            raise ValueError(
-                f"{path}: {where} declares {size} bytes, at most {limit_bytes} are read; the file "
-                f"is damaged. Copy, download or generate it again."
-            )
-        with reading(path, where):
-            found[name] = _plain(item.attrs[name])
+    with ExitStack() as stack:
+        source = None
+        for name in names:
+            where = f"attribute {name!r} of {item.name}"
+            with reading(path, where):
+                stored = item.attrs.get_id(name)
+                _check_attribute(stored, where, limit_bytes, path=path)
+                if source is None and _is_in_heap(stored):
+                    source = stack.enter_context(watched(item.file))[item.name]
+                found[name] = _plain((item if source is None else source).attrs[name])
     return found
 
 
@@ -162,25 +167,54 @@ def read_texts(
     """
     found: list[str | None] = []
     name = attribute.encode()
-    for group in groups:
-        with reading(path, f"attribute {attribute!r} of {group}"):
-            key = group.encode()
-            if not isinstance(file.get(group, getlink=True), h5py.HardLink):
-                item = require_group(file, group, path=path)
-                value = read_attributes(item, path=path).get(attribute)
-                found.append(None if value is None else str(value))
-            elif h5py.h5a.exists(file.id, name, obj_name=key):
-                stored = h5py.h5a.open(file.id, name, obj_name=key)
-                values = np.empty(stored.shape, dtype=stored.dtype)
-                stored.read(values)
-                found.append(str(_plain(values)))
-            else:
-                found.append(None)
+    with reading(path, "the list of its contents"), watched(file) as source:
+        for group in groups:
+            with reading(path, f"attribute {attribute!r} of {group}"):
+                key = group.encode()
+                if not isinstance(file.get(group, getlink=True), h5py.HardLink):
+                    item = require_group(file, group, path=path)
+                    value = read_attributes(item, path=path).get(attribute)
+                    found.append(None if value is None else str(value))
+                elif h5py.h5a.exists(source.id, name, obj_name=key):
+                    stored = h5py.h5a.open(source.id, name, obj_name=key)
+                    _check_attribute(stored, f"attribute {attribute!r} of {group}", path=path)
+                    values = np.empty(stored.shape, dtype=stored.dtype)
+                    stored.read(values)
+                    found.append(str(_plain(values)))
+                else:
+                    found.append(None)
     return found
 
 
+def _check_attribute(
+    stored: Any, where: str, limit_bytes: int = _MIB, *, path: object
+) -> None:
+    """Refuse an attribute that is too large to be one."""
+    # HDF5 has no storage size for a list without entries.
+    size = 0 if 0 in (stored.shape or ()) else stored.get_storage_size()
+    if size > limit_bytes:
+        raise ValueError(
+            f"{path}: {where} declares {size} bytes, at most {limit_bytes} are read; the file is "
+            f"damaged. Copy, download or generate it again."
+        )
+
+
+def _is_in_heap(stored: Any) -> bool:
+    """Whether the value of an attribute is kept in a heap, as texts of any length are."""
+    kind = stored.get_type()
+    if isinstance(kind, h5py.h5t.TypeStringID):
+        return kind.is_variable_str()
+    return not isinstance(kind, h5py.h5t.TypeAtomicID | h5py.h5t.TypeEnumID)
+
+
+def _full(group: h5py.Group, key: str) -> str:
+    """The path of `key` in the file, for messages."""
+    inside = str(group.name or "").strip("/")
+    return f"{inside}/{key}" if inside and not key.startswith("/") else key
+
+
 def _fetch(file: h5py.Group, key: str, *, path: object) -> Any:
-    with reading(path, key):
+    with reading(path, _full(file, key)):
         found = follow(file, key, path=path)
     if found is None:
         with reading(path, key):
@@ -201,6 +235,17 @@ def _type_of(dataset: Any) -> tuple[str, str]:
     except (TypeError, ValueError) as error:
         return "?", f"a type that NumPy does not know ({error})"
     return (stored.kind, str(stored)) if stored.subdtype is None else ("V", str(stored))
+
+
+def _check_type(dataset: Any, name: str, key: str, *, path: object) -> None:
+    """Refuse numbers that are not exactly of the type that NumPy reads them as."""
+    stored = dataset.id.get_type()
+    is_number = isinstance(stored, h5py.h5t.TypeFloatID | h5py.h5t.TypeIntegerID)
+    if is_number and not stored.equal(h5py.h5t.py_create(dataset.dtype)):
+        raise ValueError(
+            f"{path}: {key} holds {name} in an unusual form (its description of sign, exponent or "
+            f"padding); the file is damaged. Copy, download or generate it again."
+        )
 
 
 def _what(found: object) -> str:
@@ -232,11 +277,15 @@ def _check_size(dataset: Any, create: Any, key: str, *, path: object) -> None:
     if stored == 0:
         raise ValueError(f"{about} but nothing was ever stored in it; {again}")
     if layout == h5py.h5d.CONTIGUOUS:
-        if stored < declared:
-            raise ValueError(f"{about} but the file holds fewer; {again}")
+        if stored != declared:
+            raise ValueError(f"{about} but the file holds {stored}; {again}")
         return
-    if declared > _LARGEST_RATIO * stored:
-        raise ValueError(f"{about} but only {stored} are stored; {again}")
+    if declared > max(_ALWAYS_FINE, _LARGEST_RATIO * stored):
+        raise ValueError(
+            f"{about} but only {stored} are stored; the file is damaged or unfinished. Copy, "
+            f"download or generate it again; if its numbers are meant to be so much alike, store "
+            f"them without compression (h5repack -f NONE)."
+        )
     chunk = int(np.prod(dataset.chunks, dtype=object)) * dataset.dtype.itemsize
     if chunk > max(_LARGEST_CHUNK, 100 * stored):
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,10 +13,12 @@ from typing import Any
 import h5py
 
 from pdesurrogates.data.guard import require_dataset
+from pdesurrogates.data.heaps import HeapWatch
 
 __all__ = ["FileHandle", "is_address"]
 
 _MAX_DATASETS = 8
+_LARGEST_FILE = 2**60
 
 
 def is_address(path: str | Path) -> bool:
@@ -70,17 +73,25 @@ class FileHandle:
         """The open HDF5 file.
 
         Raises:
-            OSError: If it is missing or no HDF5 file.
+            FileNotFoundError: If there is no such file.
+            PermissionError: If it may not be read.
+            ValueError: If it is truncated, damaged or being written.
         """
         self._enter_process()
         if self._hdf5 is None:
-            if self.is_local:
-                self._hdf5 = h5py.File(self.path, "r")
-            else:
+            source: Any = self.path
+            if not self.is_local:
                 import fsspec
 
                 self._stream = fsspec.open(self.path, "rb").open()  # type: ignore[union-attr]
-                self._hdf5 = h5py.File(self._stream, "r")
+                source = HeapWatch(self._stream)
+            try:
+                self._hdf5 = h5py.File(source, "r")
+            except (FileNotFoundError, PermissionError):
+                raise
+            except (OSError, RuntimeError, LookupError, ValueError) as error:
+                raise ValueError(_damaged(self.path, error)) from error
+            if not self.is_local:
                 # HDF5 would read from the stream at interpreter exit, when it is gone.
                 weakref.finalize(self, _close, self._hdf5, self._stream)
         return self._hdf5
@@ -139,3 +150,19 @@ def _close(hdf5: h5py.File | None, stream: Any) -> None:
         hdf5.close()
     if stream is not None:
         stream.close()
+
+
+def _damaged(path: Path | str, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    sizes = re.search(r"eof = (\d+).*stored_eof = (\d+)", text)
+    if sizes and int(sizes[1]) < int(sizes[2]) < _LARGEST_FILE:
+        return (
+            f"{path}: the HDF5 file is truncated: it has {int(sizes[1])} bytes and should have "
+            f"{int(sizes[2])}; copy or download it again."
+        )
+    if "lock file" in text or "already open for" in text:
+        return (
+            f"{path}: the HDF5 file is being written, or was not closed by what wrote it "
+            f"({text}); wait for it to end, or copy or generate the file again."
+        )
+    return f"{path}: the HDF5 file cannot be opened ({text}); it is damaged. Copy it again."

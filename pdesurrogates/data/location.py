@@ -84,7 +84,10 @@ def array_format(path: Path | str) -> str | None:
 def _local(path: Path) -> tuple[bytes, bool]:
     """The first bytes, and whether there is an HDF5 signature at one of its places."""
     if path.is_dir():
-        raise ValueError(f"{path}: this is a folder; name one file in it.")
+        raise ValueError(
+            f"{path}: this is a folder; name one file in it. The files of a data set are "
+            f"data.split_files(folder, 'train')."
+        )
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: no such file (working folder {Path.cwd()}); check the name."

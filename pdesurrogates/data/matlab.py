@@ -30,7 +30,7 @@ _CLASSES = {
     6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8",
 }  # fmt: skip
 _ALWAYS_FINE = 64 * 2**20
-_LARGEST_RATIO = 1000
+_LARGEST_RATIO = 200
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,11 @@ def _unpacked(packed: memoryview, order: str) -> bytes:
         if size > max(_ALWAYS_FINE, _LARGEST_RATIO * len(packed)):
             raise ValueError(f"it declares {size} bytes of arrays in {len(packed)} stored bytes")
         rest = stream.decompress(stream.unconsumed_tail, size) if size else b""
+        stream.decompress(stream.unconsumed_tail, 8)  # to the end, where the checksum is
     except zlib.error as error:
         raise ValueError(f"a compressed element cannot be unpacked ({error})") from error
+    if not stream.eof:
+        raise ValueError("a compressed element does not end where it should; it is damaged")
     return tag + rest
 
 

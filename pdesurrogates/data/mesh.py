@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdesurrogates.core import FieldSpec
 from pdesurrogates.data.base import TrajectoryFile
+from pdesurrogates.data.chunks import ChunkMap
 from pdesurrogates.data.guard import reading, require_dataset, require_group
 from pdesurrogates.data.handle import FileHandle
 from pdesurrogates.data.mesh_group import MOVING, MeshGroup
@@ -249,8 +250,9 @@ class MeshTrajectoryFile(TrajectoryFile):
         key = self._keys[self._trajectory(index)]
         if key == self._first.key:
             return self._first
-        stored = require_group(self._handle.file(), key, path=self.path)
-        found = MeshGroup.of(stored, key, path=self._handle.path)
+        with reading(self.path, key):
+            stored = require_group(self._handle.file(), key, path=self.path)
+            found = MeshGroup.of(stored, key, path=self._handle.path)
         if found.description != self._first.description:
             raise ValueError(
                 f"{self.name}: trajectory {key} must hold what trajectory {self._first.key} "
@@ -266,6 +268,9 @@ class MeshTrajectoryFile(TrajectoryFile):
     def _values(self, stored: Any, selection: slice | tuple) -> np.ndarray:
         """Values in the machine's byte order."""
         with reading(self.path, stored.name):
+            chunks = ChunkMap.of(stored, stored.name, path=self.path)
+            if chunks is not None:
+                chunks.require(selection if isinstance(selection, tuple) else (selection,))
             values = np.asarray(stored[selection])
         if values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8):
             values = values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64)

@@ -20,22 +20,29 @@ from pdesurrogates.data.arrays import channel_names
 from pdesurrogates.data.base import TrajectoryFile
 from pdesurrogates.data.endpoints import detect_periodic, sample_states
 from pdesurrogates.data.foreign import ForeignBlock
-from pdesurrogates.data.guard import reading, require_dataset
+from pdesurrogates.data.guard import read_attributes, read_small, reading, require_dataset
 from pdesurrogates.data.handle import FileHandle
+from pdesurrogates.data.heaps import watched
 from pdesurrogates.data.location import array_format
 from pdesurrogates.data.statement import Statement, from_block
 from pdesurrogates.data.storage import ArrayBlock, Block
 from pdesurrogates.data.xarray_bridge import FieldPlan
 
-__all__ = ["is_netcdf4", "read_netcdf"]
+__all__ = ["NetcdfHandle", "is_netcdf4", "read_netcdf"]
 
 _PACKING = ("scale_factor", "add_offset", "missing_value", "_Unsigned", "valid_range")
+_PLACEHOLDER = b"This is a netCDF dimension but not a netCDF variable"
+_LARGE = 64 * 2**20
 _REMEDY = "Copy or generate it again, or open it with xarray and use from_xarray."
 
 
 def is_netcdf4(path: Path | str) -> bool:
     """Whether an HDF5 file was written by netCDF (it then has dimension scales)."""
-    with FileHandle(path).opened() as file, reading(path, "the list of its contents"):
+    with (
+        FileHandle(path).opened() as opened,
+        reading(path, "the list of its contents"),
+        watched(opened) as file,
+    ):
         return "_NCProperties" in file.attrs or any(
             file[name].attrs.get("CLASS") == b"DIMENSION_SCALE"
             for name in file
@@ -145,7 +152,7 @@ class NetcdfHandle(FileHandle):
         self._enter_process()
         if self._open is None:
             if self.is_hdf5:
-                _check_links(self.path)
+                _check_contents(self.path)
             source: Any = self.path
             if not self.is_local:
                 import fsspec
@@ -250,12 +257,31 @@ def _close_both(dataset: xr.Dataset, stream: Any) -> None:
     stream.close()
 
 
-def _check_links(path: Path | str) -> None:
-    """Refuse links that leave the folder before other code follows them."""
-    with FileHandle(path).opened() as file, reading(path, "the list of its contents"):
+def _check_contents(path: Path | str) -> None:
+    """Refuse what is damaged, too large or elsewhere before other code takes it as it is."""
+    with (
+        FileHandle(path).opened() as file,
+        reading(path, "the list of its contents"),
+        watched(file) as twin,
+    ):
+        read_attributes(file, path=path)
         for name in map(str, file):
-            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-                require_dataset(file, name, path=path)
+            is_here = isinstance(file.get(name, getlink=True), h5py.HardLink)
+            item: Any = file[name] if is_here else require_dataset(file, name, path=path)
+            read_attributes(item, path=path)
+            if not isinstance(item, h5py.Dataset) or _is_placeholder(item):
+                continue
+            if item.is_scale:  # xarray loads coordinates
+                source = twin if item.dtype.kind == "O" else file
+                read_small(require_dataset(source, name, path=path, kinds="fiubSO"), path=path)
+            elif item.shape is not None and item.nbytes > _LARGE:
+                require_dataset(file, name, path=path, kinds="fiubcSOV")
+
+
+def _is_placeholder(item: Any) -> bool:
+    """Whether this is the size of a dimension without coordinates, kept as a data set."""
+    name = item.attrs.get("NAME", b"")
+    return bytes(np.bytes_(name)).startswith(_PLACEHOLDER)
 
 
 def _unreadable(path: Path | str, error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from pdesurrogates.data.array_files import read_arrays
 from pdesurrogates.data.base import TrajectoryFile
 from pdesurrogates.data.guard import reading
 from pdesurrogates.data.handle import FileHandle
+from pdesurrogates.data.heaps import watched
 from pdesurrogates.data.location import array_format, locate
 from pdesurrogates.data.meshgraphnets import is_meshgraphnets, read_meshgraphnets
 from pdesurrogates.data.pdearena import is_pdearena, read_pdearena
@@ -115,11 +115,12 @@ def find_reader(path: Path | str) -> Reader | None:
     Raises:
         ValueError: If the file is truncated or damaged.
     """
-    try:
-        with FileHandle(path).opened() as file, reading(path, "the list of its contents"):
-            return next((reader for fits, reader in _READERS if fits(file)), None)
-    except OSError as error:
-        raise ValueError(_damaged(path, error)) from error
+    with (
+        FileHandle(path).opened() as file,
+        reading(path, "the list of its contents"),
+        watched(file) as source,
+    ):
+        return next((reader for fits, reader in _READERS if fits(source)), None)
 
 
 def _arrays(path: Path | str, found: str, options: dict[str, Any]) -> TrajectoryFile:
@@ -138,18 +139,6 @@ def _arrays(path: Path | str, found: str, options: dict[str, Any]) -> Trajectory
                 f"arrays and use pdesurrogates.data.from_arrays."
             )
         raise ValueError(message) from error
-
-
-def _damaged(path: Path | str, error: OSError) -> str:
-    sizes = re.search(r"eof = (\d+).*stored_eof = (\d+)", str(error))
-    if sizes:
-        return (
-            f"{path}: the HDF5 file is truncated: it has {int(sizes[1])} bytes and should have "
-            f"{int(sizes[2])}; copy or download it again."
-        )
-    return (
-        f"{path}: the HDF5 file cannot be opened ({error}); it is damaged or still being written."
-    )
 
 
 def _unreadable(path: Path | str, file: h5py.File, error: ValueError) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
+from pdesurrogates.data.chunks import ChunkMap
 from pdesurrogates.data.guard import reading
 from pdesurrogates.data.handle import FileHandle
 from pdesurrogates.data.raw import bytes_of, read_exactly
@@ -107,6 +108,7 @@ class ArrayBlock:
         self.time_offset = time_offset
         self._check = check
         self._places: dict[str, _Place] = {}
+        self._chunks: dict[str, ChunkMap | None] = {}
         self._check_names(selects=channels is not None)
         self._channels = slice(None)
         self._picked: Tensor | None = None
@@ -185,11 +187,20 @@ class ArrayBlock:
         )
         dataset = self.handle.dataset(key)
         with reading(self.handle.path, key):
+            self._require(dataset, key, selection)
             values = np.asarray(dataset[selection], dtype=_NUMPY[self.dtype])
         left = [axis for axis in self.axes if axis not in ("trajectory", "single")]
         if "time" in left:
             values = np.moveaxis(values, left.index("time"), 0)
         return torch.from_numpy(np.ascontiguousarray(values)).reshape(frames, *self._rest)
+
+    def _require(self, dataset: Any, key: str, selection: tuple[int | slice, ...]) -> None:
+        """Refuse chunks that are not there."""
+        if key not in self._chunks:
+            self._chunks[key] = ChunkMap.of(dataset, key, path=self.handle.path)
+        chunks = self._chunks[key]
+        if chunks is not None:
+            chunks.require(selection)
 
     def _arranged(self, windows: Tensor, length: int) -> Tensor:
         """(batch, frame, *rest) to (batch, length, channel, *space)."""

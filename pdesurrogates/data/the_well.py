@@ -15,7 +15,14 @@ from pdesurrogates.core import FieldSpec, Grid
 from pdesurrogates.data.axes import clean_times
 from pdesurrogates.data.base import TrajectoryFile
 from pdesurrogates.data.boundaries import Words, read_boundary_words
-from pdesurrogates.data.exact import EXACT_GROUP, Exact, entries, read_checksums, read_exact
+from pdesurrogates.data.exact import (
+    EXACT_GROUP,
+    Exact,
+    check_names,
+    entries,
+    read_checksums,
+    read_exact,
+)
 from pdesurrogates.data.guard import (
     read_attributes,
     read_small,
@@ -87,6 +94,7 @@ class _Reader:
             raise ValueError(
                 f"{self.path}: groups t0_fields, t1_fields and t2_fields hold no field."
             )
+        check_names(self.file, path=self.path)
         checksums = None
         if EXACT_GROUP in self.file and isinstance(self.path, Path):
             keys = [key for key, _, _ in fields]
@@ -268,7 +276,7 @@ class _Reader:
 
 def _count(value: object, name: str, path: object) -> int:
     """A positive whole number."""
-    is_whole = isinstance(value, int | float) and value == int(value) and value >= 1
+    is_whole = isinstance(value, int | float) and float(value).is_integer() and value >= 1
     if not is_whole:
         raise ValueError(
             f"{path}: attribute {name!r} must be a positive whole number, got {value!r}; the file "

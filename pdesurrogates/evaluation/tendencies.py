@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from pdesurrogates.core import Grid
+from pdesurrogates.core import FieldBoundary, Grid, Outflow
 from pdesurrogates.data import TrajectoryFile
-from pdesurrogates.equations import Equation
-from pdesurrogates.operators import Derivatives, SpectralDerivatives
+from pdesurrogates.data.boundaries import is_words
+from pdesurrogates.equations import ConservationLaw, Equation
+from pdesurrogates.operators import Derivatives, FiniteDifferences, SpectralDerivatives
 
-__all__ = ["Sample", "default_providers", "equation_states", "low_pass", "sample_frames"]
+__all__ = [
+    "Frames",
+    "Sample",
+    "default_providers",
+    "equation_states",
+    "low_pass",
+    "read_frames",
+]
 
 _STENCILS = {
     2: {-1: -1 / 2, 1: 1 / 2},
@@ -43,12 +52,47 @@ class Sample:
     ratio: float
 
 
-def sample_frames(file: TrajectoryFile, equation: Equation, index: int, num_frames: int) -> Sample:
-    """Frames of one trajectory, evenly spread, that have neighbours in time on both sides.
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """Some frames of one trajectory with their neighbours in time, as the file holds them.
 
-    With 9 frames the derivative has order 4 and is compared with the one at twice the step (its
-    error is 16 times as large); with 5, order 4 is compared with order 2; with 3, order 2 stands
-    alone and its error is unknown.
+    Args:
+        file: Where they are from.
+        times: Times of the frames in the middle, (frame,).
+        windows: (frame, 2 reach + 1, channel, *space), float64.
+        dt: Time between neighbours.
+    """
+
+    file: TrajectoryFile
+    times: Tensor
+    windows: Tensor
+    dt: float
+
+    def sample(self, equation: Equation) -> Sample:
+        """States and rates in the variables of the equation, which may depend on its parameters.
+
+        With 9 neighbours the derivative has order 4 and is compared with the one at twice the
+        step (its error is 16 times as large); with 5, order 4 is compared with order 2; with 3,
+        order 2 stands alone and its error is unknown.
+
+        Raises:
+            ValueError: If a field that the equation needs is not in the file.
+        """
+        count, width = self.windows.shape[:2]
+        u = equation_states(self.file, equation, self.windows.flatten(0, 1))
+        frames, reach = u.reshape(count, width, *u.shape[1:]), width // 2
+        rate = _difference(frames, reach, 4 if reach >= 2 else 2, 1) / self.dt
+        if reach == 4:
+            rough, ratio = _difference(frames, reach, 4, 2) / (2 * self.dt), 16.0
+        elif reach == 2:
+            rough, ratio = _difference(frames, reach, 2, 1) / self.dt, math.inf
+        else:
+            rough, ratio = rate, math.nan
+        return Sample(self.times, frames[:, reach], rate, rough, ratio)
+
+
+def read_frames(file: TrajectoryFile, index: int, num_frames: int) -> Frames:
+    """Frames of one trajectory, evenly spread, that have neighbours in time on both sides.
 
     Raises:
         ValueError: If there are fewer than 3 frames, or they are not uniform in time.
@@ -67,18 +111,7 @@ def sample_frames(file: TrajectoryFile, equation: Equation, index: int, num_fram
     starts = [n * possible // count for n in range(count)]
     windows = file.read_windows([index] * count, starts, 2 * reach + 1).double()
     file.check_finite(windows[:, reach], index)
-    u = equation_states(file, equation, windows.flatten(0, 1))
-    frames = u.reshape(count, 2 * reach + 1, *u.shape[1:])
-    order = 4 if reach >= 2 else 2
-    rate = _difference(frames, reach, order, 1) / dt
-    if reach == 4:
-        rough, ratio = _difference(frames, reach, 4, 2) / (2 * dt), 16.0
-    elif reach == 2:
-        rough, ratio = _difference(frames, reach, 2, 1) / dt, math.inf
-    else:
-        rough, ratio = rate, math.nan
-    times = file.times_of(index)[torch.tensor(starts) + reach]
-    return Sample(times, frames[:, reach], rate, rough, ratio)
+    return Frames(file, file.times_of(index)[torch.tensor(starts) + reach], windows, dt)
 
 
 def _difference(frames: Tensor, centre: int, order: int, stride: int) -> Tensor:
@@ -97,16 +130,16 @@ def equation_states(file: TrajectoryFile, equation: Equation, u: Tensor) -> Tens
         return u
     if set(wanted) <= set(stored):
         return u[:, [stored.index(name) for name in wanted]]
-    from_primitive = getattr(equation, "from_primitive", None)
-    primitive = getattr(equation, "primitive_fields", None)
-    if from_primitive is not None and primitive is not None:
-        names = primitive.names
-        if set(names) <= set(stored):
-            return from_primitive(u[:, [stored.index(name) for name in names]])
+    if isinstance(equation, ConservationLaw):
+        wanted = equation.primitive_fields.names
+        if set(wanted) <= set(stored):
+            w = [u[:, stored.index(name), None] for name in wanted]
+            return torch.cat(equation.conserved(w), dim=1)
+        wanted = f"{equation.fields.names}, or {wanted}"
     raise ValueError(
         f"check_trajectories: {type(equation).__name__} needs the fields {wanted}, but "
-        f"{file.name} holds {stored}; rename the fields of the file (from_arrays, convert --fields) or give "
-        f"the equation that made it."
+        f"{file.name} holds {stored}; give the equation that made it, or rename the fields "
+        f"(from_arrays, convert --fields)."
     )
 
 
@@ -117,27 +150,26 @@ def default_providers(
 
     Periodic grids: Fourier with all modes, and with the dealiasing of the solver. Others: finite
     differences of order 4 and of order 2, with the boundary conditions of the file, or zero slope
-    where it states none (points near such walls are left out).
+    where it states none for these fields. Points near ends are left out of the comparison.
     """
     if all(file.grid.is_periodic):
         return (
             lambda grid: SpectralDerivatives(grid, dealias=1.0),
             lambda grid: SpectralDerivatives(grid, dealias=2 / (equation.degree + 1)),
         )
-    from pdesurrogates.operators import FiniteDifferences
-
-    boundary = _boundary(file)
+    boundary = _boundary(file, equation)
     return (
         lambda grid: FiniteDifferences(grid, order=4, boundary=boundary),
         lambda grid: FiniteDifferences(grid, order=2, boundary=boundary),
     )
 
 
-def _boundary(file: TrajectoryFile) -> object:
-    from pdesurrogates.core import Outflow
-
-    stated = getattr(file, "boundary", None)
-    return Outflow() if stated is None else stated
+def _boundary(file: TrajectoryFile, equation: Equation) -> FieldBoundary:
+    """The file's conditions, where they are stated in numbers for the equation's fields."""
+    stated = file.boundary
+    if isinstance(stated, Mapping):
+        return stated if set(stated) == set(equation.fields.names) else Outflow()
+    return Outflow() if stated is None or is_words(stated) else cast(FieldBoundary, stated)
 
 
 def low_pass(u: Tensor, grid: Grid) -> Tensor:

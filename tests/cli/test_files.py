@@ -1,5 +1,7 @@
 """generate, inspect, convert: files in, files out."""
 
+import json
+
 import numpy as np
 import pytest
 import yaml
@@ -56,6 +58,49 @@ def test_inspect_refuses_what_is_no_data(tmp_path, capsys):
     path.write_text("<html>not found</html>")
     assert main(["inspect", str(path)]) == 2
     assert "not an HDF5 file" in capsys.readouterr().err
+
+
+@pytest.fixture
+def wave_file(tmp_path):
+    x, t = np.arange(32) / 32, np.arange(41) / 40
+    path = tmp_path / "wave.npz"
+    np.savez(path, u=np.sin(2 * np.pi * (x[None] - 0.5 * t[:, None])), x=x, t=t)
+    target = tmp_path / "wave.hdf5"
+    assert main(["convert", str(path), str(target)]) == 0
+    return target
+
+
+def test_inspect_checks_an_equation(wave_file, capsys):
+    words = ["inspect", str(wave_file), "--equation", "Advection", "--equation-args"]
+    capsys.readouterr()
+    assert main([*words, "{velocity: 0.5}"]) == 0
+    assert "this file obeys this equation" in capsys.readouterr().out
+    assert main([*words, "{velocity: 1e+0}", "--json"]) == 2
+    out, err = capsys.readouterr()
+    check = json.loads(out)["equation"]
+    assert check["verdict"] == "does not obey"
+    assert check["coefficients"]["velocity"]["stated"] == 1.0
+    assert abs(check["coefficients"]["velocity"]["fitted"] - 0.5) < 1e-3
+    assert check["residual"]["u"] > 0.5
+    assert "do not obey Advection" in err
+
+
+@pytest.mark.parametrize(
+    "name, text, said",
+    [
+        ("Advektion", "{}", "there is no such class"),
+        ("pdesurrogates.core.Grid", "{}", "is no equation"),
+        ("Equation", "{}", "is no equation"),
+        ("Advection", "{speed: 1}", "speed"),
+        ("Advection", "{velocity: fast}", "velocity must be a number"),
+        ("Advection", "[1]", "names and values"),
+        ("Advection", "{", "as YAML"),
+    ],
+)
+def test_inspect_refuses_what_is_no_equation(wave_file, capsys, name, text, said):
+    words = ["inspect", str(wave_file), "--equation", name, "--equation-args", text]
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_convert_names_axes_once_and_drops_a_repeated_endpoint(tmp_path, capsys):

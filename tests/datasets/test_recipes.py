@@ -1,4 +1,4 @@
-"""Every shipped data set: both sizes are sound, the card is complete, and a first step can be made."""
+"""Every shipped data set: both sizes are sound, the card is complete, a first step can be made."""
 
 import dataclasses
 import re

@@ -6,15 +6,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdesurrogates.core import FieldSpec, Grid
+from pdesurrogates.core import FieldSpec, Grid, Neumann
 from pdesurrogates.data import (
     from_arrays,
     open_trajectories,
     read_arrays,
     write_trajectories,
 )
-from pdesurrogates.equations import Advection, AllenCahn, Burgers, Diffusion, KortewegDeVries
+from pdesurrogates.equations import (
+    Advection,
+    AllenCahn,
+    Burgers,
+    CompressibleNavierStokes,
+    Darcy,
+    Diffusion,
+    FitzHughNagumo,
+    KortewegDeVries,
+)
 from pdesurrogates.evaluation import check_trajectories
+from pdesurrogates.operators import FiniteDifferences, SpectralDerivatives
 from pdesurrogates.reference import random_initial_condition, solve
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -111,8 +121,78 @@ def test_parameters_of_the_file_stand_in_for_those_of_the_equation(tmp_path):
         assert torch.allclose(torch.tensor(own.fitted.values[:, 0]), velocities, rtol=1e-3)
 
 
+def test_given_parameters_stand_where_only_others_may_come_from_the_file(burgers):
+    states, dt = burgers
+    file = from_arrays(
+        states[:, :, 0], axes="trajectory time x", dt=dt, extent=1.0, parameters={"viscosity": 1.0}
+    )
+    check = check_trajectories(file, Burgers(0.05), parameters_from_file={"dim"})
+    assert check.attrs["verdict"] == "obeys", check.attrs["explanation"]
+    check = check_trajectories(file, Burgers(0.05), parameters_from_file={"viscosity"})
+    assert "(stated 1)" in check.attrs["explanation"]
+
+
+@pytest.fixture(scope="module")
+def sound():
+    equation = CompressibleNavierStokes(gamma=1.4, shear_viscosity=0.01)
+    x = GRID.coordinates()[0]
+    wave = 0.1 * torch.sin(2 * math.pi * x)
+    w = torch.stack([1 + wave, 0.2 + wave, 1 + 0.5 * wave])[None]
+    times = [n * 0.002 for n in range(21)]
+    where = SpectralDerivatives(GRID, dealias=2 / 3)
+    states = solve(equation, where, equation.from_primitive(w), times, dt=0.001)
+    return from_arrays(
+        equation.to_primitive(states),
+        axes="trajectory time channel x",
+        dt=0.002,
+        extent=1.0,
+        fields=("density", "velocity_x", "pressure"),
+    )
+
+
+def test_a_gas_in_primitive_variables_obeys_and_gives_gamma_back(sound):
+    right = CompressibleNavierStokes(gamma=1.4, shear_viscosity=0.01)
+    check = check_trajectories(sound, right)
+    assert check.attrs["verdict"] == "obeys", check.attrs["explanation"]
+    assert float(check.residual.max()) < 1e-5
+    wrong = CompressibleNavierStokes(gamma=1.6, shear_viscosity=0.01)
+    check = check_trajectories(sound, wrong)
+    assert check.attrs["verdict"] == "does not obey"
+    # The energy depends on gamma, too: a fit that keeps it as it was would end elsewhere.
+    assert math.isclose(value(check, "gamma"), 1.4, rel_tol=1e-4)
+
+
+def test_a_file_with_walls_is_checked_with_its_own_conditions(tmp_path):
+    grid = Grid((24, 20), (2.0, 2.0), periodic=False, cell_centred=True)
+    x, y = grid.coordinates()
+    u0 = torch.stack([torch.cos(math.pi * x / 2) * torch.cos(math.pi * y), 0.3 * x * x])[None]
+    equation = FitzHughNagumo(diffusivity_u=0.05, diffusivity_v=0.1)
+    times = [n * 0.01 for n in range(21)]
+    states = solve(equation, FiniteDifferences(grid, 4, Neumann(0.0)), u0, times, dt=0.005)
+    path = write_trajectories(
+        tmp_path / "reaction.h5",
+        states,
+        fields=equation.fields,
+        grid=grid,
+        times=times,
+        boundaries=Neumann(0.0),
+    )
+    with open_trajectories(path) as file:
+        check = check_trajectories(file, equation)
+        assert check.attrs["verdict"] == "obeys", check.attrs["explanation"]
+        assert math.isclose(value(check, "diffusivity_u"), 0.05, rel_tol=1e-3)
+        check = check_trajectories(file, FitzHughNagumo(diffusivity_u=0.5, diffusivity_v=0.1))
+        assert check.attrs["verdict"] == "does not obey"
+        assert math.isclose(value(check, "diffusivity_u"), 0.05, rel_tol=1e-3)
+        # Words of The Well say nothing in numbers; points near ends are left out anyway.
+        file.boundary = (("wall", "wall"),) * 2
+        assert check_trajectories(file, equation).attrs["verdict"] == "obeys"
+
+
 def test_what_cannot_be_checked_says_why(burgers):
     states, dt = burgers
+    with pytest.raises(ValueError, match="Darcy is a steady equation"):
+        check_trajectories(opened(states, dt=dt), Darcy())
     with pytest.raises(ValueError, match="needs at least 3"):
         check_trajectories(opened(states[:, :2], dt=dt), Burgers(0.05))
     with pytest.raises(ValueError, match="needs the fields"):
