@@ -4,8 +4,8 @@ Euler equations, MUSCL with van Leer's limiter in primitive variables, HLLC, SSP
 1024 cells, batch 32, and 2D 128 x 128 cells, batch 4. The NumPy form below is vectorised over
 batch and cells, computes nothing twice that its author saw, and is otherwise written as the
 formulas are. Both run in one process and take turns; their states after ten steps must agree to
-rounding. The same through torch.compile, `FiniteVolumes(grid, is_compiled=True)`, is measured apart as
-`compiled`, without the time to compile.
+rounding. The same through torch.compile, `FiniteVolumes(grid, is_compiled=True)`, is measured
+apart as `compiled`, without the time to compile.
 
 Run: OMP_NUM_THREADS=2 python benchmarks/finite_volume.py
 """

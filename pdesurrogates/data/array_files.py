@@ -80,6 +80,8 @@ def read_arrays(
     vectors = _coordinates(arrays, exclude=variable)
     variable, words, notes = _states(path, arrays, vectors, variable, axes)
     states = arrays[variable]
+    if 0 in states.shape:
+        raise ValueError(f"{path}: array {variable!r} is empty, its shape is {states.shape}.")
     lengths = dict(zip(words, states.shape, strict=True))
     vectors = {word: v for word, v in vectors.items() if lengths.get(word) == len(v)}
     space = [word for word in _SPACE if word in words]

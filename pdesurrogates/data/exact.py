@@ -14,7 +14,7 @@ from torch import Tensor
 from pdesurrogates.core import Grid
 from pdesurrogates.data.axes import clean_times
 from pdesurrogates.data.boundaries import StatedBoundary, boundary_from_text
-from pdesurrogates.data.checksums import Checksums, ChecksumError, Sealed, check_header
+from pdesurrogates.data.checksums import ChecksumError, Checksums, Sealed, check_header
 from pdesurrogates.data.guard import read_attributes, read_small, require_dataset, require_group
 from pdesurrogates.data.stretched import StretchedGrid
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from pdesurrogates.data.chunks import ChunkMap
 from pdesurrogates.data.heaps import watched
-from pdesurrogates.data.links import check_sources, follow
+from pdesurrogates.data.links import check_sources, follow, full_name
 
 __all__ = [
     "read_attributes",
@@ -31,6 +31,7 @@ _MIB = 2**20
 _ALWAYS_FINE = 128 * _MIB
 _LARGEST_RATIO = 200
 _LARGEST_CHUNK = 64 * _MIB
+_LARGEST_HEAP = 16 * _MIB
 _KIND_NAMES = {"f": "floats", "i": "integers", "u": "unsigned integers", "b": "booleans"}
 _AVAILABLE_ELSEWHERE = "install the package hdf5plugin and import it before reading"
 
@@ -61,7 +62,7 @@ def require_group(file: h5py.Group, key: str, *, path: object) -> Any:
     Raises:
         ValueError: If it is missing, no group, damaged, or linked from outside the folder.
     """
-    found, key = _fetch(file, key, path=path), _full(file, key)
+    found, key = _fetch(file, key, path=path), full_name(file, key)
     if not isinstance(found, h5py.Group):
         raise ValueError(
             f"{path}: {key} must be a group, got {_what(found)}; the file does not keep to its "
@@ -88,7 +89,7 @@ def require_dataset(file: h5py.Group, key: str, *, path: object, kinds: str = "f
     Raises:
         ValueError: Naming file, data set, what was found, and the remedy.
     """
-    found, key = _fetch(file, key, path=path), _full(file, key)
+    found, key = _fetch(file, key, path=path), full_name(file, key)
     if not isinstance(found, h5py.Dataset):
         raise ValueError(
             f"{path}: {key} must be a data set, got {_what(found)}; the file does not keep to its "
@@ -141,6 +142,7 @@ def read_attributes(item: Any, *, path: object, limit_bytes: int = _MIB) -> dict
     """
     found: dict[str, object] = {}
     with reading(path, f"attributes of {item.name}"):
+        _check_attributes(item.id, f"attributes of {item.name}", path=path)
         names = list(item.attrs)
     with ExitStack() as stack:
         source = None
@@ -175,7 +177,9 @@ def read_texts(
                     item = require_group(file, group, path=path)
                     value = read_attributes(item, path=path).get(attribute)
                     found.append(None if value is None else str(value))
-                elif h5py.h5a.exists(source.id, name, obj_name=key):
+                    continue
+                _check_attributes(source[group].id, f"attributes of {group}", path=path)
+                if h5py.h5a.exists(source.id, name, obj_name=key):
                     stored = h5py.h5a.open(source.id, name, obj_name=key)
                     _check_attribute(stored, f"attribute {attribute!r} of {group}", path=path)
                     values = np.empty(stored.shape, dtype=stored.dtype)
@@ -186,9 +190,17 @@ def read_texts(
     return found
 
 
-def _check_attribute(
-    stored: Any, where: str, limit_bytes: int = _MIB, *, path: object
-) -> None:
+def _check_attributes(owner: Any, where: str, *, path: object) -> None:
+    """Refuse attributes that are too large before HDF5 loads them all to list their names."""
+    size = h5py.h5o.get_info(owner).meta_size.attr.heap_size
+    if size > _LARGEST_HEAP:
+        raise ValueError(
+            f"{path}: {where} take {size} bytes, at most {_LARGEST_HEAP} are read; keep arrays in "
+            f"data sets."
+        )
+
+
+def _check_attribute(stored: Any, where: str, limit_bytes: int = _MIB, *, path: object) -> None:
     """Refuse an attribute that is too large to be one."""
     # HDF5 has no storage size for a list without entries.
     size = 0 if 0 in (stored.shape or ()) else stored.get_storage_size()
@@ -207,14 +219,8 @@ def _is_in_heap(stored: Any) -> bool:
     return not isinstance(kind, h5py.h5t.TypeAtomicID | h5py.h5t.TypeEnumID)
 
 
-def _full(group: h5py.Group, key: str) -> str:
-    """The path of `key` in the file, for messages."""
-    inside = str(group.name or "").strip("/")
-    return f"{inside}/{key}" if inside and not key.startswith("/") else key
-
-
 def _fetch(file: h5py.Group, key: str, *, path: object) -> Any:
-    with reading(path, _full(file, key)):
+    with reading(path, full_name(file, key)):
         found = follow(file, key, path=path)
     if found is None:
         with reading(path, key):

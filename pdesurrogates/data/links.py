@@ -7,7 +7,7 @@ from typing import Any
 
 import h5py
 
-__all__ = ["check_sources", "follow"]
+__all__ = ["check_sources", "follow", "full_name"]
 
 _MAX_LINKS = 16
 _MAX_LEVELS = 4
@@ -38,19 +38,28 @@ class _Links:
             self.num_followed += 1
             if self.num_followed > _MAX_LINKS:
                 raise ValueError(
-                    f"{path}: {key} leads over more than {_MAX_LINKS} links, or in circles; store "
-                    f"the object itself."
+                    f"{path}: {full_name(group, key)} leads over more than {_MAX_LINKS} links, or "
+                    f"in circles; store the object itself."
                 )
             if isinstance(link, h5py.SoftLink):
                 here = self.follow(here, link.path, path=path)
             elif isinstance(link, h5py.ExternalLink):
-                target = _inside_folder(link.filename, f"{key} is a link to", path=path)
+                what = f"{full_name(group, key)} is a link to"
+                target = _inside_folder(link.filename, what, path=path)
                 with h5py.File(target, "r") as other:
                     found = self.follow(other, link.path, path=target)
                 here = None if found is None else here[name]
             else:
-                raise ValueError(f"{path}: {key} is a link of an unknown kind. {_REMEDY}")
+                raise ValueError(
+                    f"{path}: {full_name(group, key)} is a link of an unknown kind. {_REMEDY}"
+                )
         return here
+
+
+def full_name(group: h5py.Group, key: str) -> str:
+    """The path of `key` in the file, for messages."""
+    inside = str(group.name or "").strip("/")
+    return f"{inside}/{key}" if inside and not key.startswith("/") else key
 
 
 def _kind(here: Any, name: str) -> int | None:

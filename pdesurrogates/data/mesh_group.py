@@ -108,7 +108,7 @@ class MeshGroup:
         if not fields:
             raise ValueError(
                 f"{where} holds no field with values at its {num_points} points, found "
-                f"{_listing(shapes)}."
+                f"{_listing(shapes)}{'; no numbers: ' if left_out else ''}{', '.join(left_out)}."
             )
         single = all(np.can_cast(group[item.name].dtype, np.float32) for item in fields)
         return cls(

@@ -89,6 +89,11 @@ def read_netcdf(
             block.num_channels,
             *(dataset.sizes[dim] for dim in plan.space),
         )
+        if 0 in shape:
+            raise ValueError(
+                f"{where}: variables {', '.join(plan.names)} are empty, their sizes are "
+                f"{dict(dataset.sizes)}."
+            )
         times, notes = _times(dataset, plan, dt, where=where)
         stated = plan.stated_grid(dataset) if periodic is None and extent is None else None
         vectors = {}

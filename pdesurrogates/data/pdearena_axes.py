@@ -179,6 +179,8 @@ def frame_times(group: PDEArenaGroup, count: int, num_times: int, dt: float | No
         first = 0.0 if stored is None else stored[:, :1]
         return _cleaned(group, "dt", first + steps[:, None] * frames)
     span = stored[:, -1] - stored[:, 0]
+    for row in stored[span != 0]:  # those of trajectories that were never written are zero
+        _cleaned(group, "t", row)
     if steps is not None and not (span > 0).all():
         return _cleaned(group, "dt", stored[:, :1] + steps[:, None] * frames)
     gap = span / (num_times - 1)

@@ -95,14 +95,21 @@ _FAMILIES = (
 
 @dataclass(frozen=True)
 class _SameCoordinates:
-    """Every group must have the coordinates and times of the first."""
+    """Every group must have the shape, coordinates and times of the first."""
 
     path: Path | str
     first: str
+    shape: tuple[int, ...]
     stored: dict[str, np.ndarray]
 
     def __call__(self, file: h5py.File, key: str) -> None:
         group = key.split("/")[0]
+        shape = require_dataset(file, key, path=self.path).shape
+        if shape != self.shape:
+            raise ValueError(
+                f"{self.path}: {key} has shape {shape}, {self.first}/data has {self.shape}; all "
+                f"trajectories of a file must agree."
+            )
         grid = require_group(file, f"{group}/grid", path=self.path)
         for name, expected in self.stored.items():
             own = read_small(require_dataset(grid, name, path=self.path), path=self.path)
@@ -173,7 +180,7 @@ def read_pdebench_grouped(path: Path | str) -> TrajectoryFile:
             ("time", *order, "channel"),
             space=space,
             num_times=num_times,
-            check=_SameCoordinates(where, first, stored),
+            check=_SameCoordinates(where, first, tuple(data.shape), stored),
         )
     _note_frames(configs[0], num_times, notes)
     _note_gaps(groups, notes)

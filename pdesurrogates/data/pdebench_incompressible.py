@@ -62,7 +62,7 @@ def read_pdebench_incompressible(path: Path | str) -> TrajectoryFile:
                 f"(sample, time, x, y, z, 3), got {velocity.shape}; use from_arrays with named "
                 f"axes."
             )
-        times = _times(file, velocity.shape[0], num_times, where)
+        times = _times(file, velocity.shape, num_times, where)
         moving, still = (
             ("trajectory", "time", *names, "channel"),
             ("trajectory", *names, "channel"),
@@ -123,15 +123,15 @@ def _num_written(file: Any, latest: float | None, where: object, notes: list[str
     return num_times
 
 
-def _times(file: Any, num_samples: int, num_times: int, where: object) -> Tensor:
+def _times(file: Any, shape: tuple[int, ...], num_times: int, where: object) -> Tensor:
+    """Times of the frames that were written; `shape` is that of the velocity."""
     stored = read_small(require_dataset(file, "t", path=where, kinds="fiu"), path=where)
     if stored.ndim == 1:
-        stored = np.broadcast_to(stored, (num_samples, len(stored)))
-    if stored.ndim != 2 or stored.shape[0] != num_samples or stored.shape[1] < num_times:
+        stored = np.broadcast_to(stored, (shape[0], len(stored)))
+    if stored.shape != shape[:2]:
         raise ValueError(
-            f"{where}: {_LAYOUT}: `t` must have shape (sample, time) = ({num_samples}, "
-            f"{num_times}) as `velocity`, got {stored.shape}; the file is damaged. Download "
-            f"it again."
+            f"{where}: {_LAYOUT}: `t` must have shape (sample, time) = {shape[:2]} as `velocity`, "
+            f"got {stored.shape}; the file is damaged. Download it again."
         )
     return clean_times(stored[:, :num_times], where=f"{where}: t")
 

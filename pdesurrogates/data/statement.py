@@ -69,6 +69,12 @@ def from_block(
         ValueError: If coordinates or times do not fit.
     """
     num_trajectories, num_times, _, *points = shape
+    if 0 in shape:
+        raise ValueError(
+            f"{_WHERE if path is None else path}: the states must hold numbers, got shape "
+            f"{tuple(shape)} (trajectory, time, channel, {', '.join(space)}); leave out what is "
+            f"empty."
+        )
     box = _Box(tuple(space), tuple(points), _flags(statement.periodic, len(space)))
     grid = _grid(box, statement.grid, statement.coordinates, statement.extent)
     sample = sample_states(block, num_trajectories, num_times)

@@ -95,7 +95,7 @@ class GhostCells:
         return cls([(low, high) for low, high in conditions], grid)
 
     def of_scalar(self) -> GhostCells:
-        """For a fixed field of the same domain, such as the ground: mirrored at walls, else flat."""
+        """For a fixed field on the same grid, such as the ground: mirrored at walls, else flat."""
         return GhostCells(
             [([_flat(low[0])], [_flat(high[0])]) for low, high in self.conditions], self.grid
         )

@@ -61,9 +61,12 @@ def local_cluster(workers: int) -> Iterator[Client]:
     A worker that dies is started again. Processes are spawned, so a script that calls this needs
     `if __name__ == "__main__":`, as every Python script that starts processes does.
     """
+    from dask.config import set as configured
     from distributed import Client, LocalCluster
 
     with (
+        # A sampling profiler in every worker, which nobody here would read.
+        configured({"distributed.worker.profile.enabled": False}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -366,3 +366,23 @@ def test_memory_stays_bounded(tmp_path):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert source.stat().st_size > 4e9 and int(done.stdout) / 1024 < 300
+
+
+@pytest.mark.slow
+def test_memory_stays_bounded_for_a_mapped_array(tmp_path):
+    """A sparse .npy of 1 GB: what was mapped for a slice does not stay resident."""
+    shape = (64, 64, 256, 256)
+    np.lib.format.open_memmap(tmp_path / "a.npy", mode="w+", dtype="f4", shape=shape)
+    script = (
+        "import sys, resource\n"
+        "from pdesurrogates.data import read_arrays\n"
+        "file = read_arrays(sys.argv[1], axes='trajectory time x y', dt=0.1, extent=1.0)\n"
+        "start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "for n in range(64): file.read(n)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "a.npy"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stdout) / 1024 < 200

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from pdesurrogates.data import MeshTrajectoryFile, TrajectoryWindows, open_trajectories
+from pdesurrogates.data import (
+    MeshTrajectoryFile,
+    TrajectoryWindows,
+    convert,
+    open_trajectories,
+)
 
 FRAMES = 5
 
@@ -232,6 +237,8 @@ def test_what_needs_a_grid_says_so(tmp_path, pair):
             action()
     with pytest.raises(ValueError, match="mesh"):
         _ = TrajectoryWindows(file)[0]
+    with pytest.raises(ValueError, match="convert: .* holds values on meshes"):
+        convert(tmp_path / "a.h5", tmp_path / "b.h5")
     with pytest.raises(IndexError, match="there are 2 trajectories"):
         file.points(2)
     states = file.read(0)

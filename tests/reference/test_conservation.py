@@ -8,8 +8,7 @@ import torch
 from pdesurrogates.core import Grid
 from pdesurrogates.equations import CompressibleNavierStokes, Diffusion, KortewegDeVries
 from pdesurrogates.operators import FiniteVolumes
-from pdesurrogates.reference import conserved, random_initial_condition, solve
-from pdesurrogates.reference.initial_flows import RandomFlow
+from pdesurrogates.reference import RandomFlow, conserved, random_initial_condition, solve
 
 
 def test_values_and_drift_of_a_growing_mass():

@@ -44,7 +44,7 @@ TUBE = {
     "solver_points": [64],
     "cfl": 0.4,
     "initial_condition": {
-        "class_path": "pdesurrogates.reference.initial_flows.RandomShockTube",
+        "class_path": "pdesurrogates.reference.RandomShockTube",
         "init_args": {"gamma": 1.4},
     },
     "output": {"class_path": "pdesurrogates.reference.PrimitiveVariables"},

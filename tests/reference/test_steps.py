@@ -10,8 +10,7 @@ import torch
 from pdesurrogates.core import Grid, Outflow
 from pdesurrogates.equations import BoundEquation, Burgers, CompressibleNavierStokes
 from pdesurrogates.operators import MUSCL, WENO5, FiniteVolumes
-from pdesurrogates.reference import SolverError, advance, solve
-from pdesurrogates.reference.initial_flows import RandomShockTube
+from pdesurrogates.reference import RandomShockTube, SolverError, advance, solve
 from pdesurrogates.steppers import RK4, SSPRK3, Euler, integrate
 
 TIMES = [0.0, 0.05, 0.12, 0.2]
