@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from pdesurrogates.data.foreign import ForeignBlock, NpyHandle
@@ -20,6 +19,7 @@ from pdesurrogates.data.heaps import watched
 from pdesurrogates.data.location import array_format
 from pdesurrogates.data.matlab import read_matlab
 from pdesurrogates.data.netcdf import NetcdfHandle
+from pdesurrogates.data.places import datasets
 from pdesurrogates.data.storage import ArrayBlock
 
 __all__ = ["StoredArray", "stored_arrays"]
@@ -141,6 +141,8 @@ def _of_other(path: Path | str, found: str | None) -> dict[str, StoredArray]:
             for member in members:
                 with archive.open(member) as content:
                     _check_header(content, member)
+        if not isinstance(stream, Path):
+            stream.seek(0)
         with np.load(stream, allow_pickle=False) as archive:
             return _numeric({name: archive[name] for name in archive.files})
     if found == "a NetCDF-3 file":
@@ -204,8 +206,8 @@ def _of_hdf5(path: Path | str) -> dict[str, StoredArray]:
     arrays: dict[str, StoredArray] = {}
 
     with handle.opened() as file, reading(path, "the list of its arrays"), watched(file) as twin:
-        for name, item in _datasets(twin, path):
-            stored = _number_type(item)
+        for name, item in datasets(twin, path=path):
+            stored = None if name.startswith("#") else _number_type(item)
             if stored is None:
                 continue
             is_matlab = "MATLAB_class" in item.attrs
@@ -218,28 +220,6 @@ def _of_hdf5(path: Path | str) -> dict[str, StoredArray]:
                 is_reversed=is_matlab,
             )
     return arrays
-
-
-def _datasets(file: h5py.File, path: Path | str) -> Iterator[tuple[str, Any]]:
-    """Names and data sets of a file, each once; links to elsewhere are not followed."""
-    groups: list[tuple[str, Any]] = [("", file)]
-    seen = {file.id}
-    while groups:
-        prefix, group = groups.pop()
-        with reading(path, f"group {group.name}"):
-            names = [n for n in group if isinstance(group.get(n, getlink=True), h5py.HardLink)]
-        for name in names:
-            key = f"{prefix}{name}"
-            with reading(path, key):
-                item: Any = group[name]
-                is_known = item.id in seen
-                seen.add(item.id)
-            if is_known or name.startswith("#"):
-                continue
-            if isinstance(item, h5py.Group):
-                groups.append((f"{key}/", item))
-            elif isinstance(item, h5py.Dataset):
-                yield key, item
 
 
 def _number_type(item: Any) -> np.dtype | None:

@@ -81,7 +81,12 @@ def from_arrays(
         >>> file.grid.extent, file.times.tolist()
         ((1.0,), [0.0, 0.1, 0.2])
     """
-    values = torch.as_tensor(states)
+    try:
+        values = torch.as_tensor(states)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{_WHERE}: `states` must be an array of numbers, got {error}; convert it first."
+        ) from error
     words = parse_axes(axes, values.ndim, where=_WHERE)
     space = tuple(word for word in _SPACE if word in words)
     arranged = rearrange(values, _pattern(words, space))

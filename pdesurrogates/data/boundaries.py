@@ -185,7 +185,14 @@ def read_boundary_words(file: h5py.File, dims: Sequence[str], *, path: object) -
         condition = require_group(group, name, path=path)
         facts = read_attributes(condition, path=path)
         word = str(facts.get("bc_type", "")).lower()
-        stated = _axes(facts.get("associated_dims", []), dims)
+        if word not in ("wall", "open", "periodic") or "associated_dims" not in facts:
+            raise ValueError(
+                f"{path}: boundary_conditions/{name} must state its axes as `associated_dims` and "
+                f"wall, open or periodic as `bc_type`, got "
+                f"{ {key: facts.get(key) for key in ('associated_dims', 'bc_type')} }; repair the "
+                f"attributes, or delete the group."
+            )
+        stated = _axes(facts["associated_dims"], dims)
         for position, axis in enumerate(stated):
             for end in (0, 1):
                 covered = word == "periodic" or _covers(

@@ -130,7 +130,7 @@ def read_small(dataset: Any, *, path: object, limit_bytes: int = 64 * _MIB) -> n
     with reading(path, key):
         chunks = ChunkMap.of(dataset, key, path=path)
         if chunks is not None:
-            chunks.require()
+            chunks.require(dataset)
         return np.asarray(dataset[()])
 
 

@@ -270,7 +270,8 @@ class MeshTrajectoryFile(TrajectoryFile):
         with reading(self.path, stored.name):
             chunks = ChunkMap.of(stored, stored.name, path=self.path)
             if chunks is not None:
-                chunks.require(selection if isinstance(selection, tuple) else (selection,))
+                parts = selection if isinstance(selection, tuple) else (selection,)
+                chunks.require(stored, parts)
             values = np.asarray(stored[selection])
         if values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8):
             values = values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64)

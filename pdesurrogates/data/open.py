@@ -19,6 +19,7 @@ from pdesurrogates.data.meshgraphnets import is_meshgraphnets, read_meshgraphnet
 from pdesurrogates.data.pdearena import is_pdearena, read_pdearena
 from pdesurrogates.data.pdebench import PDEBENCH_READERS
 from pdesurrogates.data.pdebench_compressible import read_pdebench_compressible
+from pdesurrogates.data.places import check_places
 from pdesurrogates.data.poseidon import is_poseidon, read_poseidon
 from pdesurrogates.data.the_well import is_the_well, read_the_well
 
@@ -120,6 +121,7 @@ def find_reader(path: Path | str) -> Reader | None:
         reading(path, "the list of its contents"),
         watched(file) as source,
     ):
+        check_places(source, path=path)
         return next((reader for fits, reader in _READERS if fits(source)), None)
 
 

@@ -206,7 +206,13 @@ def _parameters(
 ) -> dict[str, Tensor]:
     rows = {}
     for name, value in parameters.items():
-        row = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
+        try:
+            row = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{_WHERE}: parameter {name!r} must be a number, or one per trajectory, got "
+                f"{value!r}."
+            ) from error
         if len(row) not in (1, count):
             raise ValueError(
                 f"{_WHERE}: parameter {name!r} must be one number or one per trajectory "

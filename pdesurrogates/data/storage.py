@@ -200,7 +200,7 @@ class ArrayBlock:
             self._chunks[key] = ChunkMap.of(dataset, key, path=self.handle.path)
         chunks = self._chunks[key]
         if chunks is not None:
-            chunks.require(selection)
+            chunks.require(dataset, selection)
 
     def _arranged(self, windows: Tensor, length: int) -> Tensor:
         """(batch, frame, *rest) to (batch, length, channel, *space)."""

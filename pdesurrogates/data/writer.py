@@ -164,6 +164,11 @@ class TrajectoryWriter:
         states = torch.as_tensor(states).detach().cpu()
         target, where = self._target, f"TrajectoryWriter {self.path}"
         shape = (target.fields.num_channels, *target.grid.shape)
+        if states.is_complex():
+            raise ValueError(
+                f"{where}: `states` must be real, got {states.dtype}; write real and imaginary "
+                f"part as two channels."
+            )
         if states.ndim != 3 + target.grid.dim or tuple(states.shape[2:]) != shape:
             raise ValueError(
                 f"{where}: `states` must have shape (n, time, channel, *space) = (n, time, "
@@ -273,7 +278,12 @@ def write_trajectories(
     """
     states = torch.as_tensor(states)
     times = clean_times(times, where=f"write_trajectories {path}")
-    if states.ndim != 3 + grid.dim or states.shape[1] != times.shape[-1]:
+    if states.is_complex():
+        raise ValueError(
+            f"write_trajectories {path}: `states` must be real, got {states.dtype}; write real "
+            f"and imaginary part as two channels."
+        )
+    if states.shape[1:] != (times.shape[-1], fields.num_channels, *grid.shape):
         raise ValueError(
             f"write_trajectories {path}: `states` must have shape (trajectory, time, channel, "
             f"*space) = (trajectory, {times.shape[-1]}, {fields.num_channels}, "
@@ -305,7 +315,13 @@ def _per_trajectory(
     """Parameters in float64: a 0-d array where constant, else (trajectory,)."""
     rows = {}
     for name, value in parameters.items():
-        row = np.asarray(value, dtype=np.float64)
+        try:
+            row = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{where}: parameter {name!r} must be one number or one per trajectory ({count}), "
+                f"got {value!r}."
+            ) from error
         if (
             row.ndim
             and (row.shape == (1,) or (row == row.flat[0]).all())
