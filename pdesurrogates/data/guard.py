@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from pdesurrogates.data.chunks import ChunkMap
-from pdesurrogates.data.heaps import watched
+from pdesurrogates.data.heaps import check_texts, watched
 from pdesurrogates.data.links import check_sources, follow, full_name
 
 __all__ = [
@@ -152,6 +152,7 @@ def read_attributes(item: Any, *, path: object, limit_bytes: int = _MIB) -> dict
                 stored = item.attrs.get_id(name)
                 _check_attribute(stored, where, limit_bytes, path=path)
                 if source is None and _is_in_heap(stored):
+                    check_texts(item.file, item)
                     source = stack.enter_context(watched(item.file))[item.name]
                 found[name] = _plain((item if source is None else source).attrs[name])
     return found
@@ -180,6 +181,7 @@ def read_texts(
                     continue
                 _check_attributes(source[group].id, f"attributes of {group}", path=path)
                 if h5py.h5a.exists(source.id, name, obj_name=key):
+                    check_texts(file, source[group])
                     stored = h5py.h5a.open(source.id, name, obj_name=key)
                     _check_attribute(stored, f"attribute {attribute!r} of {group}", path=path)
                     values = np.empty(stored.shape, dtype=stored.dtype)

@@ -14,12 +14,14 @@ from typing import Any
 
 import h5py
 
-__all__ = ["HeapWatch", "watched"]
+__all__ = ["HeapWatch", "check_texts", "watched"]
 
 _SIGNATURE = b"GCOL"
 _HEADER = struct.Struct("<4sB3xQ")
 _OBJECT = struct.Struct("<HH4xQ")
 _LARGEST = 64 * 2**20
+_LONGEST_TEXT = 16 * 2**20
+_CONTINUATION, _ATTRIBUTE, _OF_ANY_LENGTH = 16, 12, 9
 
 
 class HeapWatch:
@@ -81,3 +83,65 @@ def watched(file: h5py.File) -> Iterator[h5py.File]:
         h5py.File(HeapWatch(stream), "r") as twin,  # pyright: ignore[reportArgumentType]
     ):
         yield twin
+
+
+def check_texts(file: h5py.File, owner: h5py.Group | h5py.Dataset) -> None:
+    """Refuse attributes that declare a text of more than 16 MiB.
+
+    HDF5 takes that much memory before it looks whether there is such a text. Only headers of its
+    first format are looked at, which have no checksum; later ones do.
+
+    Reference:
+        HDF5 File Format Specification, version 3.0, IV.A.1.a and IV.A.2.m.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if file.driver == "fileobj":
+        return
+    with Path(file.filename).open("rb") as stream:
+        base = file.userblock_size
+        start = base + h5py.h5o.get_info(owner.id).addr
+        head = _read(stream, start, 16)
+        if head[:1] != b"\x01":
+            return
+        pieces = [(start + 16, int.from_bytes(head[8:12], "little"))]
+        for at, size in pieces:
+            for kind, message in _messages(_read(stream, at, size)):
+                if kind == _CONTINUATION and len(pieces) < 1000:
+                    offset, length = struct.unpack_from("<QQ", message)
+                    pieces.append((base + offset, length))
+                elif kind == _ATTRIBUTE and _longest(message) > _LONGEST_TEXT:
+                    raise ValueError(f"a text of {_longest(message)} bytes is declared")
+
+
+def _read(stream: Any, start: int, size: int) -> bytes:
+    stream.seek(start)
+    return stream.read(min(size, _LARGEST))
+
+
+def _messages(piece: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and content of the messages in a piece of a header."""
+    at = 0
+    while at + 8 <= len(piece):
+        kind, size = struct.unpack_from("<HH", piece, at)
+        yield kind, piece[at + 8 : at + 8 + size]
+        at += 8 + size
+
+
+def _longest(message: bytes) -> int:
+    """The longest text that an attribute declares; 0 if it holds none of any length."""
+    if len(message) < 8:
+        return 0
+    version = message[0]
+    sizes = struct.unpack_from("<3H", message, 2)
+    at = 9 if version == 3 else 8
+    if version == 1:
+        sizes = tuple(-(-size // 8) * 8 for size in sizes)
+    kind = message[at + sizes[0] : at + sizes[0] + 1]
+    if not kind or kind[0] & 15 != _OF_ANY_LENGTH:
+        return 0
+    values = message[at + sum(sizes) :]
+    return max(
+        (n for n, *_ in struct.iter_unpack("<IQI", values[: len(values) // 16 * 16])), default=0
+    )

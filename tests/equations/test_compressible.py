@@ -318,6 +318,20 @@ def test_shear_decays_by_viscosity(along):
     assert orders(errors)[0] == pytest.approx(2, abs=0.15)
 
 
+def test_friction_heats():
+    # v = sin(k x) along y: the pressure rises by (gamma - 1) viscosity (dv/dx)^2 where it shears.
+    gamma, shear, k = 1.4, 0.3, 2 * math.pi
+    law = CompressibleNavierStokes(gamma, shear, 0.2, dim=2)
+    grid = Grid((64, 3), (1.0, 0.1), cell_centred=True)
+    x = grid.coordinates()[0]
+    v = torch.sin(k * x)
+    u = law.from_primitive(torch.stack([torch.ones_like(x), 0 * x, v, torch.ones_like(x)])[None])
+    rate = law.on(FiniteVolumes(grid))(0.0, u)[0]
+    heat = (gamma - 1) * (rate[3] - v * rate[2])
+    expected = (gamma - 1) * shear * (k * torch.cos(k * x)) ** 2
+    assert (heat - expected).abs().max() < 5e-3 * expected.max()
+
+
 def test_walls_hold_a_viscous_fluid():
     # v = sin(pi x) between walls at 0 and 1 decays by exp(-viscosity pi^2 t).
     shear, size, time = 0.05, 1e-3, 0.3

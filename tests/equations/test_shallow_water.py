@@ -150,6 +150,15 @@ def test_a_shear_layer_stays_sharp_under_hllc():
         assert moves or rate.abs().max() < 1e-13
 
 
+def test_the_mass_flux_carries_the_velocity_along_the_face():
+    for speed, carried in ((0.5, 2.0), (-0.5, -1.0)):
+        states = torch.tensor([[1.0, speed, 2.0], [1.1, speed, -1.0]])
+        left, right = (tuple(side.reshape(3, 1, 1, 1)) for side in states)
+        mass, _, across = HLLC()(ShallowWater(), left, right, 0)
+        assert float(mass) * speed > 0
+        assert float(across) == pytest.approx(float(mass) * carried)
+
+
 @pytest.mark.parametrize("dim, sizes", [(1, (32, 64)), (2, (24, 48))])
 @pytest.mark.parametrize("is_uneven", [False, True])
 def test_volumes_agree_with_exact_derivatives(dim, sizes, is_uneven):

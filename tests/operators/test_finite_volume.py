@@ -281,7 +281,7 @@ def test_a_plane_wave_is_the_same_in_every_dimension():
                 u[:, c].reshape(view) for c in range(3)
             )
             state = torch.cat(channels, dim=1).expand(2, 2 + dim, *shape).contiguous()
-            extent = [4 / 16] * dim
+            extent = [0.3, 0.4, 0.5][:dim]
             extent[axis] = 1.0
             found = wide.on(FiniteVolumes(Grid(tuple(shape), tuple(extent))))(0.0, state)
             for channel, own in ((0, 0), (1 + axis, 1), (1 + dim, 2)):
@@ -349,6 +349,37 @@ def test_gradient_through_ten_steps(reconstruction):
     assert float((gradient * direction).sum()) == pytest.approx(float(slope), rel=1e-5)
 
 
+def test_hllc_is_the_flux_between_the_star_states_of_the_book():
+    # Toro (2009), Eq. (10.37-10.39), one face at a time.
+    gamma = 1.4
+    law = CompressibleNavierStokes(gamma, dim=2)
+    states = torch.rand(2, 4, 200) + torch.tensor([0.1, -0.5, -0.5, 0.1])[:, None]
+    states[:, 1] *= 4
+    found = HLLC()(law, *(tuple(side[:, None, None]) for side in states), 0)
+    for i in range(200):
+        sides = [[float(value) for value in side[:, i]] for side in states]
+        speeds = [math.sqrt(gamma * p / rho) for rho, _, _, p in sides]
+        outer = (
+            min(side[1] - c for side, c in zip(sides, speeds, strict=True)),
+            max(side[1] + c for side, c in zip(sides, speeds, strict=True)),
+        )
+        (d0, v0, _, p0), (d1, v1, _, p1) = sides
+        m0, m1 = d0 * (outer[0] - v0), d1 * (outer[1] - v1)
+        contact = (p1 - p0 + m0 * v0 - m1 * v1) / (m0 - m1)
+        side, wave = (sides[0], outer[0]) if contact > 0 else (sides[1], outer[1])
+        density, v, across, p = side
+        energy = p / (gamma - 1) + density * (v * v + across * across) / 2
+        u = [density, density * v, density * across, energy]
+        flux = [density * v, density * v * v + p, density * v * across, (energy + p) * v]
+        if outer[0] < 0 < outer[1]:
+            share = density * (wave - v) / (wave - contact)
+            gain = (contact - v) * (contact + p / (density * (wave - v)))
+            star = [share, share * contact, share * across, share * (energy / density + gain)]
+            flux = [f + wave * (a - b) for f, a, b in zip(flux, star, u, strict=True)]
+        for own, expected in zip(found, flux, strict=True):
+            assert float(own[0, 0, i]) == pytest.approx(expected, rel=1e-9, abs=1e-11)
+
+
 def ghosts_of(boundary, w):
     """The padded primitive state of a 1D gas."""
     grid = Grid((w.shape[-1],), (float(w.shape[-1]),), periodic=False, cell_centred=True)
@@ -375,6 +406,18 @@ def test_ghost_cells():
         w,
     )
     assert mixed[:, outside].tolist() == [[0, 0.5, 3.5, 4], [1, 1, 6, 6], [7, 7, 9, 9]]
+
+
+def test_ghost_cells_of_other_quantities():
+    grid = Grid((3,), (3.0,), periodic=False, cell_centred=True)
+    boundary = [(Inflow((1.5, 2.5, 3.5)), SlipWall())]
+    ghosts = CompressibleNavierStokes().on(FiniteVolumes(grid, boundary=boundary)).ghosts
+    w = torch.tensor([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]])
+    # What is constant outside has no slope along the wall; a mirror mirrors slopes as well.
+    slopes = ghosts.of_slopes().pad(w, 0, 1)[0]
+    assert slopes[:, [0, -1]].tolist() == [[0, 3], [0, -6], [0, 9]]
+    assert ghosts.of_channels([1]).pad(w[:, 1:2], 0, 1)[0, 0].tolist() == [2.5, 4, 5, 6, -6]
+    assert ghosts.of_scalar().pad(w[:, :1], 0, 2)[0, 0].tolist() == [1, 1, 1, 2, 3, 3, 2]
 
 
 def test_walls_flip_the_velocities_they_stop():

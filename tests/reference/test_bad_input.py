@@ -1,4 +1,4 @@
-"""Bad initial states, steps beyond the limit, blow-up: where, why, what to change, what is kept."""
+"""Bad initial states, steps beyond the limit, blow-up: where, what to change, what is kept."""
 
 import math
 import re
@@ -15,7 +15,7 @@ from pdesurrogates.equations import (
     FisherKPP,
     ShallowWater,
 )
-from pdesurrogates.operators import Constant, FiniteDifferences, FiniteVolumes
+from pdesurrogates.operators import Constant, FiniteDifferences, FiniteVolumes, SpectralDerivatives
 from pdesurrogates.reference import SolverError, solve
 from pdesurrogates.steppers import RK4, Euler
 
@@ -74,7 +74,7 @@ def test_water_that_cannot_be(channel, value, message):
 
 
 @pytest.mark.xfail(reason="only finite volumes look at the signs of density, pressure and height")
-@pytest.mark.parametrize("provider", [FiniteDifferences, lambda grid: grid])
+@pytest.mark.parametrize("provider", [FiniteDifferences, SpectralDerivatives])
 def test_gas_that_cannot_be_on_smooth_providers(provider):
     grid = Grid((32,), (1.0,))
     u0 = gas_at_rest(grid)
@@ -131,13 +131,12 @@ def test_finite_differences_beyond_the_stability_limit(stepper, limit):
     """The fastest mode of second differences decays at 4 / spacing^2."""
     largest = limit / (4 / LINE.spacing[0] ** 2)
     where = FiniteDifferences(LINE)
+    too_long = [0.0, 1.02 * largest]
     with pytest.raises(ValueError, match="is unstable for the linear part") as caught:
-        solve(
-            Diffusion(1.0), where, wave(), [0.0, 100 * largest], dt=1.01 * largest, stepper=stepper
-        )
+        solve(Diffusion(1.0), where, wave(), too_long, dt=1.0, stepper=stepper)
     stated = float(re.search(r"the largest stable step is (\S+?)\. ", str(caught.value))[1])
     assert stated == pytest.approx(largest, rel=2e-3)
-    states = solve(Diffusion(1.0), where, wave(), [0.0, 100 * largest], dt=stated, stepper=stepper)
+    states = solve(Diffusion(1.0), where, wave(), [0.0, 100 * stated], dt=stated, stepper=stepper)
     assert float(states[:, -1].abs().max()) < 1
     with pytest.raises(ValueError, match="is unstable for the linear part"):
         solve(Advection(1.0), where, wave(), [0.0, 3.0], dt=0.5, stepper=stepper)
@@ -160,6 +159,7 @@ def test_blow_up_keeps_what_was_computed(where):
     assert torch.allclose(error.states[0], alone[0, : len(error.times)], rtol=0, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_a_solution_that_ends_is_told_from_a_step_too_long():
     """u_t = 10 u (1 - u) from -1/2 is infinite at t = ln(3) / 10."""
     u0, times = torch.full((1, 1, 64), -0.5), [0.0, 0.05, 0.1, 0.2]
