@@ -13,10 +13,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 from pdesurrogates.data.chunks import ChunkMap
-from pdesurrogates.data.heaps import check_texts, watched
-from pdesurrogates.data.links import check_sources, follow, full_name
+from pdesurrogates.data.heaps import text_lengths, watched
+from pdesurrogates.data.links import HARD_LINK, check_sources, follow, full_name, kind_of_link
 
 __all__ = [
     "read_attributes",
@@ -142,7 +143,8 @@ def read_attributes(item: Any, *, path: object, limit_bytes: int = _MIB) -> dict
     """
     found: dict[str, object] = {}
     with reading(path, f"attributes of {item.name}"):
-        _check_attributes(item.id, f"attributes of {item.name}", path=path)
+        info = h5o.get_info(item.id)
+        _check_attributes(info, f"attributes of {item.name}", path=path)
         names = list(item.attrs)
     with ExitStack() as stack:
         source = None
@@ -152,7 +154,8 @@ def read_attributes(item: Any, *, path: object, limit_bytes: int = _MIB) -> dict
                 stored = item.attrs.get_id(name)
                 _check_attribute(stored, where, limit_bytes, path=path)
                 if source is None and _is_in_heap(stored):
-                    check_texts(item.file, item)
+                    check = stack.enter_context(text_lengths(item.file))
+                    check(info.addr)
                     source = stack.enter_context(watched(item.file))[item.name]
                 found[name] = _plain((item if source is None else source).attrs[name])
     return found
@@ -170,20 +173,26 @@ def read_texts(
     """
     found: list[str | None] = []
     name = attribute.encode()
-    with reading(path, "the list of its contents"), watched(file) as source:
+    with (
+        reading(path, "the list of its contents"),
+        watched(file) as source,
+        text_lengths(file) as check,
+    ):
         for group in groups:
-            with reading(path, f"attribute {attribute!r} of {group}"):
+            where = f"attribute {attribute!r} of {group}"
+            with reading(path, where):
                 key = group.encode()
-                if not isinstance(file.get(group, getlink=True), h5py.HardLink):
+                if kind_of_link(file, group) != HARD_LINK:
                     item = require_group(file, group, path=path)
                     value = read_attributes(item, path=path).get(attribute)
                     found.append(None if value is None else str(value))
                     continue
-                _check_attributes(source[group].id, f"attributes of {group}", path=path)
+                info = h5o.get_info(source.id, key)
+                _check_attributes(info, f"attributes of {group}", path=path)
                 if h5py.h5a.exists(source.id, name, obj_name=key):
-                    check_texts(file, source[group])
+                    check(info.addr)
                     stored = h5py.h5a.open(source.id, name, obj_name=key)
-                    _check_attribute(stored, f"attribute {attribute!r} of {group}", path=path)
+                    _check_attribute(stored, where, path=path)
                     values = np.empty(stored.shape, dtype=stored.dtype)
                     stored.read(values)
                     found.append(str(_plain(values)))
@@ -192,9 +201,9 @@ def read_texts(
     return found
 
 
-def _check_attributes(owner: Any, where: str, *, path: object) -> None:
+def _check_attributes(info: Any, where: str, *, path: object) -> None:
     """Refuse attributes that are too large before HDF5 loads them all to list their names."""
-    size = h5py.h5o.get_info(owner).meta_size.attr.heap_size
+    size = info.meta_size.attr.heap_size
     if size > _LARGEST_HEAP:
         raise ValueError(
             f"{path}: {where} take {size} bytes, at most {_LARGEST_HEAP} are read; keep arrays in "

@@ -7,20 +7,21 @@ it steps for ever, and nothing can stop it: it does not return to Python.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-__all__ = ["HeapWatch", "check_texts", "watched"]
+__all__ = ["HeapWatch", "text_lengths", "watched"]
 
 _SIGNATURE = b"GCOL"
 _HEADER = struct.Struct("<4sB3xQ")
 _OBJECT = struct.Struct("<HH4xQ")
 _LARGEST = 64 * 2**20
 _LONGEST_TEXT = 16 * 2**20
+_MOST_PIECES = 1000
 _CONTINUATION, _ATTRIBUTE, _OF_ANY_LENGTH = 16, 12, 9
 
 
@@ -85,34 +86,37 @@ def watched(file: h5py.File) -> Iterator[h5py.File]:
         yield twin
 
 
-def check_texts(file: h5py.File, owner: h5py.Group | h5py.Dataset) -> None:
-    """Refuse attributes that declare a text of more than 16 MiB.
+@contextmanager
+def text_lengths(file: h5py.File) -> Iterator[Callable[[int], None]]:
+    """A function that refuses the attributes of an object if they declare a text above 16 MiB.
 
     HDF5 takes that much memory before it looks whether there is such a text. Only headers of its
-    first format are looked at, which have no checksum; later ones do.
+    first format are looked at, which have no checksum; later ones do. The function takes the
+    address of an object and raises a `ValueError`.
 
     Reference:
         HDF5 File Format Specification, version 3.0, IV.A.1.a and IV.A.2.m.
-
-    Raises:
-        ValueError: If there is one.
     """
     if file.driver == "fileobj":
+        yield lambda address: None
         return
+    base = file.userblock_size
     with Path(file.filename).open("rb") as stream:
-        base = file.userblock_size
-        start = base + h5py.h5o.get_info(owner.id).addr
-        head = _read(stream, start, 16)
-        if head[:1] != b"\x01":
-            return
-        pieces = [(start + 16, int.from_bytes(head[8:12], "little"))]
-        for at, size in pieces:
-            for kind, message in _messages(_read(stream, at, size)):
-                if kind == _CONTINUATION and len(pieces) < 1000:
-                    offset, length = struct.unpack_from("<QQ", message)
-                    pieces.append((base + offset, length))
-                elif kind == _ATTRIBUTE and _longest(message) > _LONGEST_TEXT:
-                    raise ValueError(f"a text of {_longest(message)} bytes is declared")
+
+        def check(address: int) -> None:
+            head = _read(stream, base + address, 16)
+            if head[:1] != b"\x01":
+                return
+            pieces = [(base + address + 16, int.from_bytes(head[8:12], "little"))]
+            for at, size in pieces:
+                for kind, message in _messages(_read(stream, at, size)):
+                    if kind == _CONTINUATION and len(pieces) < _MOST_PIECES:
+                        offset, length = struct.unpack_from("<QQ", message)
+                        pieces.append((base + offset, length))
+                    elif kind == _ATTRIBUTE and _longest(message) > _LONGEST_TEXT:
+                        raise ValueError(f"a text of {_longest(message)} bytes is declared")
+
+        yield check
 
 
 def _read(stream: Any, start: int, size: int) -> bytes:

@@ -7,7 +7,9 @@ from typing import Any
 
 import h5py
 
-__all__ = ["check_sources", "follow", "full_name"]
+__all__ = ["HARD_LINK", "check_sources", "follow", "full_name", "kind_of_link"]
+
+HARD_LINK: int = h5py.h5l.TYPE_HARD  # pyright: ignore[reportAttributeAccessIssue]
 
 _MAX_LINKS = 16
 _MAX_LEVELS = 4
@@ -28,10 +30,10 @@ class _Links:
         for name in key.split("/"):
             if name in ("", "."):
                 continue
-            kind = _kind(here, name)
+            kind = kind_of_link(here, name)
             if kind is None:
                 return None
-            if kind == h5py.h5l.TYPE_HARD:  # pyright: ignore[reportAttributeAccessIssue]
+            if kind == HARD_LINK:
                 here = here[name]
                 continue
             link = here.get(name, getlink=True)
@@ -62,7 +64,7 @@ def full_name(group: h5py.Group, key: str) -> str:
     return f"{inside}/{key}" if inside and not key.startswith("/") else key
 
 
-def _kind(here: Any, name: str) -> int | None:
+def kind_of_link(here: Any, name: str) -> int | None:
     """What kind of link `name` is in a group; several times faster than asking for the link."""
     if not isinstance(here, h5py.Group):
         return None

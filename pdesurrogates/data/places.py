@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import h5py
+from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 from pdesurrogates.data.guard import reading
 
@@ -30,7 +31,7 @@ def check_places(file: h5py.File, *, path: object) -> None:
         if number == _MOST_OBJECTS:
             break
         with reading(path, key):
-            found.append((before + h5py.h5o.get_info(item.id).addr, 1, key))
+            found.append((before + h5o.get_info(item.id).addr, 1, key))
             found += [(*stretch, key) for stretch in _stretches(item)]
     found.sort()
     for (start, size, key), (after, _, other) in pairwise(found):

@@ -66,7 +66,9 @@ def test_variables_and_fields():
     u = law.from_primitive(w)
     assert u.flatten().tolist() == pytest.approx([2.0, 6.0, -2.0, 0.8 / 0.4 + 10.0])
     trajectory = torch.rand(2, 3, 4, 5, 6) + 1
-    assert torch.allclose(law.to_primitive(law.from_primitive(trajectory)), trajectory)
+    conserved = law.from_primitive(trajectory)
+    assert torch.allclose(law.to_primitive(conserved), trajectory)
+    assert torch.equal(conserved[:, 1], law.from_primitive(trajectory[:, 1]))
     sums = law.conserved_quantities(u.expand(1, 4, 8, 8), Grid((8, 8), (2.0,)))
     assert list(sums) == ["mass", "momentum_x", "momentum_y", "energy"]
     assert sums["mass"].item() == pytest.approx(8.0)
@@ -94,9 +96,7 @@ def tube(problem, n, reconstruction, flux=HLLC(), watch=None):  # noqa: B008 - f
         (problems.SOD, MUSCL(), 0.0055),
         (problems.SOD, WENO5(), 0.0045),
         (problems.LAX, MUSCL(), 0.025),
-        (problems.LAX, WENO5(), 0.019),
         (problems.DOUBLE_RAREFACTION, MUSCL(), 0.010),
-        (problems.DOUBLE_RAREFACTION, WENO5(), 0.013),
     ],
     ids=str,
 )
@@ -116,7 +116,7 @@ def test_other_fluxes_converge_to_the_same_answer(flux):
 
 
 EXTREMES = [problems.DOUBLE_RAREFACTION, problems.STRONG_BLAST, problems.LEBLANC]
-RECONSTRUCTIONS = [Constant(), MUSCL(), MUSCL(minmod), MUSCL(superbee), WENO5()]
+RECONSTRUCTIONS = [Constant(), MUSCL(minmod), MUSCL(superbee), WENO5()]
 
 
 @pytest.mark.parametrize("reconstruction", RECONSTRUCTIONS, ids=str)
@@ -316,6 +316,30 @@ def test_shear_decays_by_viscosity(along):
         errors.append(float((found - exact).abs().max()))
     assert errors[-1] < 2e-3
     assert orders(errors)[0] == pytest.approx(2, abs=0.15)
+
+
+def test_friction_is_that_of_the_stated_stress():
+    # Constant viscosities: div stress = eta lap v + (zeta + eta / 3) grad div v.
+    eta, zeta = 0.3, 0.2
+    grid = Grid((96, 96), (2 * math.pi,), cell_centred=True)
+    x, y = grid.coordinates()
+    one, other = x + 2 * y, 2 * x - y
+    v = torch.stack([torch.sin(one), torch.cos(other)])
+    grad_div = torch.stack(
+        [
+            -torch.sin(one) + 2 * torch.cos(other),
+            -2 * torch.sin(one) - torch.cos(other),
+        ]
+    )
+    expected = -5 * eta * v + (zeta + eta / 3) * grad_div
+    rates = []
+    for viscosities in ((eta, zeta), (0.0, 0.0)):
+        law = CompressibleNavierStokes(1.4, *viscosities, dim=2)
+        density = 1 + 0.1 * torch.sin(x)
+        w = torch.stack([density, v[0], v[1], 10 * density])[None]
+        rates.append(law.on(FiniteVolumes(grid))(0.0, law.from_primitive(w))[0, 1:3])
+    found = rates[0] - rates[1]
+    assert (found - expected).abs().max() < 3e-3 * expected.abs().max()
 
 
 def test_friction_heats():
