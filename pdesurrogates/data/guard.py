@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _MIB = 2**20
-_ALWAYS_FINE = 128 * _MIB
+_ALWAYS_FINE = 64 * _MIB
 _LARGEST_RATIO = 200
 _LARGEST_CHUNK = 64 * _MIB
 _LARGEST_HEAP = 16 * _MIB
@@ -77,7 +77,7 @@ def require_dataset(file: h5py.Group, key: str, *, path: object, kinds: str = "f
 
     Checked are: every link on the way and every source of the values lies in the file's own
     folder; the type is one of `kinds` and stored as NumPy reads it; the declared size is one that
-    the stored bytes can hold (contiguous: exactly; chunked: at most 128 MiB or 200 times the
+    the stored bytes can hold (contiguous: exactly; chunked: at most 64 MiB or 200 times the
     stored bytes, chunks of at most 64 MiB or 100 times the stored bytes); all filters are
     available.
 

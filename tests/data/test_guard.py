@@ -173,7 +173,7 @@ def test_sizes_that_are_refused(tmp_path):
         file.create_dataset("never", (10**6, 10**6), "f4")
         file.create_dataset("chunked", (10**7, 1000), "f4", chunks=(1, 1000))[0] = 1
         lumps = file.create_dataset("lumps", (20_000, 1000), "f4", chunks=(20_000, 1000))
-        lumps.id.write_direct_chunk((0, 0), bytes(10**5))
+        lumps.id.write_direct_chunk((0, 0), bytes(5 * 10**5))
         file.create_dataset("coordinate", data=np.zeros(10**6), compression="gzip")
     refused(path, "declares shape .* 4000000000000 bytes, but nothing was ever stored", "never")
     refused(path, r"declares shape \(10000000, 1000\).* but only 4000 are stored", "chunked")

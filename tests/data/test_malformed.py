@@ -3,6 +3,7 @@
 import importlib.util
 import random
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -21,9 +22,12 @@ from pdesurrogates.data import (
 
 
 def _beside(name):
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
+    """A module or package in this folder."""
+    path, folder = Path(__file__).with_name(f"{name}.py"), Path(__file__).with_name(name)
+    where = [str(folder)] if folder.is_dir() else None
+    path = folder / "__init__.py" if where else path
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=where)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

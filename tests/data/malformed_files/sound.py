@@ -1,4 +1,4 @@
-"""One small sound file of every family and format, to be made unsound by `malformed_files.py`.
+"""One small sound file of every family and format, to be made unsound.
 
 Every builder writes to a folder and returns the file and the options that open it. Values are all
 different and far from zero, so that a wrong read shows.
@@ -13,7 +13,7 @@ import numpy as np
 import scipy.io
 import xarray
 
-from pdesurrogates.core import FieldSpec, Grid, Neumann
+from pdesurrogates.core import Dirichlet, FieldSpec, Grid, Neumann, Periodic
 from pdesurrogates.data import write_trajectories
 
 __all__ = ["SOUND", "waves"]
@@ -21,15 +21,15 @@ __all__ = ["SOUND", "waves"]
 COUNT, FRAMES, NX, NY = 3, 5, 16, 12
 
 
-def _beside(name):
-    path = Path(__file__).with_name(f"{name}.py")
+def _beside_the_folder(name):
+    path = Path(__file__).parent.with_name(f"{name}.py")
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-layouts = _beside("published_layouts")
+layouts = _beside_the_folder("published_layouts")
 
 
 def waves(*shape, seed=0):
@@ -41,7 +41,7 @@ def axis(n, length=1.0):
     return np.arange(n) * (length / n)
 
 
-def ours(folder, **options):
+def ours(folder):
     u = waves(COUNT, FRAMES, 3, NX, NY)
     path = write_trajectories(
         folder / "ours.h5",
@@ -51,8 +51,7 @@ def ours(folder, **options):
         times=0.1 * np.arange(FRAMES) + 0.05,
         parameters={"viscosity": [0.1, 0.2, 0.3], "gamma": 1.4},
         attributes={"recipe": "none"},
-        boundaries=((None, None), (Neumann(0.0), Neumann(0.5))) if False else None,
-        **options,
+        boundaries=(Periodic(), (Dirichlet(0.0), Neumann(0.5))),
     )
     return path, {}
 
