@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pdesurrogates.backbones.base import Backbone
+from pdesurrogates.backbones.embeddings import ConditionEmbedding, Modulation
 from pdesurrogates.backbones.layers import ChannelMLP, SpectralConv
 
 __all__ = ["FNO"]
 
 
-class FNO(nn.Module):
+class FNO(Backbone):
     """Fourier neural operator in one, two or three dimensions.
 
     A channel MLP lifts the state to `width` channels, `depth` blocks follow, a channel MLP
@@ -36,8 +38,8 @@ class FNO(nn.Module):
     wavenumbers than `num_modes` uses those it has. Without `grid_coordinates` the network commutes
     with shifts of a periodic grid.
 
-    The network computes in the precision of its parameters, transforms at least in float32, and
-    answers in the precision of the input.
+    Transforms are taken at least in float32. With `num_conditions`, every block scales and
+    shifts the channels of spectral(v) + W v + b by an embedding of `condition`.
 
     Warning:
         Pointwise gelu creates wavenumbers the grid may not carry: the output at another
@@ -58,9 +60,11 @@ class FNO(nn.Module):
         mlp_ratio: Hidden channels of the MLP of a block, in units of `width`.
         grid_coordinates: Append the coordinates i / N of every axis to the input; needed where
             the answer depends on the place, and the end of shift equivariance.
+        num_conditions: Numbers per sample in `condition`, see `Backbone`.
 
     Shape:
         u: (batch, in_channels, *space) -> (batch, out_channels, *space)
+        condition: (batch, num_conditions), or `None` if there are none
 
     Raises:
         ValueError: If an argument is out of range or `u` has another rank or channel count.
@@ -83,92 +87,68 @@ class FNO(nn.Module):
         lifting_ratio: float = 2.0,
         mlp_ratio: float = 0.5,
         grid_coordinates: bool = False,
+        num_conditions: int = 0,
     ) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.num_modes = (num_modes,) if isinstance(num_modes, int) else tuple(num_modes)
+        num_modes = (num_modes,) if isinstance(num_modes, int) else tuple(num_modes)
+        if not 1 <= len(num_modes) <= 3:
+            raise ValueError(
+                "FNO: `num_modes` must have one entry per space axis, 1 to 3 of them, got "
+                f"{num_modes}; e.g. num_modes=(12, 12) in 2D."
+            )
+        dim = len(num_modes)
+        super().__init__(in_channels, out_channels, dim=dim, num_conditions=num_conditions)
+        self.num_modes = num_modes
         self.width = width
         self.depth = depth
         self.lifting_ratio = lifting_ratio
         self.mlp_ratio = mlp_ratio
         self.grid_coordinates = grid_coordinates
-        self._check_arguments()
-
-        dim = len(self.num_modes)
-        hidden = max(1, round(lifting_ratio * width))
-        self.lift = ChannelMLP(in_channels + dim * grid_coordinates, hidden, width)
-        self.blocks = nn.ModuleList(
-            _Block(width, self.num_modes, mlp_ratio, is_last=n == depth - 1) for n in range(depth)
-        )
-        self.project = ChannelMLP(width, hidden, out_channels)
-
-    @property
-    def dim(self) -> int:
-        """Number of space axes."""
-        return len(self.num_modes)
-
-    def forward(self, u: Tensor) -> Tensor:
-        self._check_input(u)
-        v = u.movedim(1, -1).to(self.lift.expand.weight.dtype)
-        if self.grid_coordinates:
-            v = torch.cat((v, _coordinates(v)), dim=-1)
-        v = self.lift(v)
-        for block in self.blocks:
-            v = block(v)
-        return self.project(v).movedim(-1, 1).to(u.dtype).contiguous()
-
-    def extra_repr(self) -> str:
-        return f"num_modes={self.num_modes}, grid_coordinates={self.grid_coordinates}"
-
-    def _check_arguments(self) -> None:
-        if not 1 <= len(self.num_modes) <= 3:
-            raise ValueError(
-                "FNO: `num_modes` must have one entry per space axis, 1 to 3 of them, got "
-                f"{self.num_modes}; e.g. num_modes=(12, 12) in 2D."
-            )
-        counts = {
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            "width": self.width,
-            "depth": self.depth,
-        }
-        counts |= {f"num_modes[{axis}]": m for axis, m in enumerate(self.num_modes)}
-        for name, count in counts.items():
-            if int(count) != count or count < 1:
-                raise ValueError(f"FNO: `{name}` must be an integer of at least 1, got {count}.")
-        for name, ratio in (("lifting_ratio", self.lifting_ratio), ("mlp_ratio", self.mlp_ratio)):
+        self.check_counts({"width": width, "depth": depth})
+        self.check_counts({f"num_modes[{axis}]": m for axis, m in enumerate(num_modes)})
+        for name, ratio in (("lifting_ratio", lifting_ratio), ("mlp_ratio", mlp_ratio)):
             if not ratio > 0:
                 raise ValueError(f"FNO: `{name}` must be positive, got {ratio}.")
 
-    def _check_input(self, u: Tensor) -> None:
-        if not u.is_floating_point():
-            raise TypeError(
-                f"FNO: `u` must be real floating point, got {u.dtype}; give a complex field as "
-                "two channels, integers as u.float()."
+        hidden = max(1, round(lifting_ratio * width))
+        self.lift = ChannelMLP(in_channels + dim * grid_coordinates, hidden, width)
+        self.embedding = ConditionEmbedding(num_conditions, width) if num_conditions else None
+        self.blocks = nn.ModuleList(
+            _Block(
+                width,
+                num_modes,
+                mlp_ratio,
+                is_last=n == depth - 1,
+                is_conditioned=num_conditions > 0,
             )
-        if u.ndim == self.dim + 2 and u.shape[1] == self.in_channels:
-            return
-        axes = ", ".join("xyz"[: self.dim])
-        hint = (
-            f"num_modes={self.num_modes} fixes {self.dim} space axes; add missing batch or "
-            "channel axes with u[None] or u[:, None]"
-            if u.ndim != self.dim + 2
-            else "move the channel axis with u.movedim(-1, 1)"
-            if u.shape[-1] == self.in_channels
-            else f"build the network with in_channels={u.shape[1]}"
+            for n in range(depth)
         )
-        raise ValueError(
-            f"FNO: `u` must have shape (batch, channel, {axes}) with {self.in_channels} "
-            f"channel(s), got {tuple(u.shape)}; {hint}."
-        )
+        self.project = ChannelMLP(width, hidden, out_channels)
+
+    def compute(self, u: Tensor, condition: Tensor | None) -> Tensor:
+        v = u.movedim(1, -1)
+        if self.grid_coordinates:
+            v = torch.cat((v, _coordinates(v)), dim=-1)
+        v = self.lift(v)
+        embedding = None if self.embedding is None else self.embedding(condition)
+        for block in self.blocks:
+            v = block(v, embedding)
+        return self.project(v).movedim(-1, 1)
+
+    def extra_repr(self) -> str:
+        return f"num_modes={self.num_modes}, grid_coordinates={self.grid_coordinates}"
 
 
 class _Block(nn.Module):
     """One Fourier layer and its channel MLP, see `FNO`."""
 
     def __init__(
-        self, width: int, num_modes: tuple[int, ...], mlp_ratio: float, *, is_last: bool
+        self,
+        width: int,
+        num_modes: tuple[int, ...],
+        mlp_ratio: float,
+        *,
+        is_last: bool,
+        is_conditioned: bool,
     ) -> None:
         super().__init__()
         self.is_last = is_last
@@ -176,9 +156,12 @@ class _Block(nn.Module):
         self.skip = nn.Linear(width, width)
         self.mlp = ChannelMLP(width, max(1, round(mlp_ratio * width)), width)
         self.gate = nn.Parameter(torch.ones(width))
+        self.modulation = Modulation(width, width, channel_axis=-1) if is_conditioned else None
 
-    def forward(self, v: Tensor) -> Tensor:
+    def forward(self, v: Tensor, embedding: Tensor | None) -> Tensor:
         w = self.spectral(v, residual=self.skip(v))
+        if self.modulation is not None:
+            w = self.modulation(w, embedding)
         if not self.is_last:
             w = F.gelu(w)
         v = torch.addcmul(self.mlp(w), v, self.gate)

@@ -83,11 +83,13 @@ class Surrogate(nn.Module):
         z = (u - mean_u) / std_u,    y = mean_y + std_y N(z, c),    c = standardised parameters,
 
     where y is what the subclass predicts (next state, change, derivative). The statistics come
-    from the training split (`fit_normalizers`) and are saved with the weights. PDE parameters
-    enter N as constant channels after those of the state.
+    from the training split (`fit_normalizers`) and are saved with the weights. A backbone with
+    `num_conditions` is told the PDE parameters as `condition`; any other network sees them as
+    constant channels after those of the state.
 
     Args:
-        backbone: Maps (batch, channel + parameter, *space) to (batch, channel, *space).
+        backbone: Maps (batch, channel, *space) to (batch, channel, *space), see above for
+            parameters. Any `nn.Module` serves.
         dt: Time step of the training data [time unit of the data].
         fields: Names and units of the channels; training takes them from the data when `None`.
         grid: Grid of the training data; training takes it from the data when `None`. Other
@@ -141,18 +143,29 @@ class Surrogate(nn.Module):
             return self.fields.num_channels
         return int(getattr(self.backbone, "out_channels", 1))
 
+    extra_channels = 0
+    """Fields that N sees after the state, in units of the state's channels."""
+
+    extra_conditions = 0
+    """Numbers per sample that N is told besides the PDE parameters."""
+
     def _check_backbone(self) -> None:
+        conditions = len(self.parameter_names) + self.extra_conditions
+        takes_conditions = getattr(self.backbone, "num_conditions", 0) > 0
+        channels = self.num_channels * (1 + self.extra_channels)
         expected = {
-            "in_channels": self.num_channels + len(self.parameter_names),
+            "in_channels": channels + (0 if takes_conditions else conditions),
             "out_channels": self.num_channels,
+            "num_conditions": conditions if takes_conditions else 0,
         }
         for name, number in expected.items():
             came = getattr(self.backbone, name, number)
             if came != number:
                 raise ValueError(
                     f"{type(self).__name__}: the backbone must have {name}={number} for "
-                    f"{self.num_channels} state channel(s) and {len(self.parameter_names)} "
-                    f"parameter(s), got {name}={came}; build the backbone with {name}={number}."
+                    f"{channels} channel(s) of fields and {conditions} number(s) per sample "
+                    f"({len(self.parameter_names)} parameter(s) among them), got {name}={came}; "
+                    f"build the backbone with {name}={number}."
                 )
 
     # --- stepping ---------------------------------------------------------------------------
@@ -214,11 +227,18 @@ class Surrogate(nn.Module):
 
     def _network(self, u: Tensor, conditioning: Tensor | None) -> Tensor:
         """N of a physical state: standardised output, in the dtype of the weights."""
-        z = self.state_normalizer.normalize(u).to(self._dtype)
-        if conditioning is not None:
-            channels = conditioning.to(z).reshape(*conditioning.shape, *(1,) * (z.ndim - 2))
-            z = torch.cat([z, channels.expand(*conditioning.shape, *z.shape[2:])], dim=1)
-        return self.backbone(z)
+        return self._call_backbone(self.state_normalizer.normalize(u), conditioning)
+
+    def _call_backbone(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """N of standardised fields and of numbers per sample, in the dtype of the weights."""
+        z = z.to(self._dtype)
+        if condition is None:
+            return self.backbone(z)
+        condition = condition.to(z).expand(z.shape[0], -1)
+        if getattr(self.backbone, "num_conditions", 0):
+            return self.backbone(z, condition)
+        channels = condition.reshape(*condition.shape, *(1,) * (z.ndim - 2))
+        return self.backbone(torch.cat((z, channels.expand(-1, -1, *z.shape[2:])), dim=1))
 
     @property
     def _dtype(self) -> torch.dtype:

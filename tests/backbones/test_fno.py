@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pdesurrogates.backbones import FNO, SpectralConv
+from tests.backbones.contract import check_conditions, check_contract
 
 SPACES = [(16,), (15,), (12, 9), (9, 14), (6, 5, 8)]
 MODES = {1: (4,), 2: (3, 4), 3: (2, 2, 3)}
@@ -208,7 +209,7 @@ def test_inference_before_training():
     ("shape", "message"),
     [
         ((3, 16), r"FNO: `u` must have shape \(batch, channel, x\) with 2 channel.*got \(3, 16\)"),
-        ((3, 2, 16, 16), r"fixes 1 space axes"),
+        ((3, 2, 16, 16), r"has 1 space axes"),
         ((3, 16, 2), r"u\.movedim\(-1, 1\)"),
         ((3, 5, 16), r"in_channels=5"),
     ],
@@ -289,3 +290,10 @@ def test_equals_neuraloperator(n_modes, space, coordinates, monkeypatch):
 def _benchmark(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     return importlib.import_module("fno")
+
+
+@pytest.mark.parametrize("space", [(15,), (8, 9)])
+def test_conditions(space, tmp_path):
+    model = FNO(2, 2, num_modes=(3,) * len(space), width=8, depth=2, num_conditions=2)
+    check_contract(model, space, tmp_path)
+    check_conditions(model, space)
