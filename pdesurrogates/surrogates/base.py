@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,9 @@ from pdesurrogates.data import Normalizer
 if TYPE_CHECKING:
     from pdesurrogates.data import TrajectoryFile, TrajectoryWindows
 
-__all__ = ["DT_TOLERANCE", "Surrogate", "check_kind", "same_box"]
+__all__ = ["DT_TOLERANCE", "Batch", "Surrogate", "check_kind", "same_box"]
+
+Batch = dict[str, Any]  # what TrajectoryWindows gives; "input" and "stream" from training
 
 DT_TOLERANCE = 1e-6
 _FLOAT32_ROUNDING = 2.0**-23
@@ -282,21 +284,34 @@ class Surrogate(nn.Module):
 
     # --- what training needs ----------------------------------------------------------------
 
-    def target(self, batch: dict[str, Tensor]) -> Tensor:
+    def target(self, batch: Batch) -> Tensor:
         """What N is asked for, in physical units and float64: (batch, channel, *space)."""
         raise NotImplementedError
 
-    def standardized_target(self, batch: dict[str, Tensor]) -> Tensor:
+    def standardized_target(self, batch: Batch) -> Tensor:
         """`target` standardised, in the dtype of the weights."""
         return self.target_normalizer.normalize(self.target(batch)).to(self._dtype)
 
-    def standardized_prediction(self, batch: dict[str, Tensor]) -> Tensor:
+    def standardized_prediction(self, batch: Batch) -> Tensor:
         """N for a batch of windows; `batch["input"]`, where present, replaces the last frame."""
-        u = batch["input"] if "input" in batch else batch["history"][:, -1]
-        parameters = batch["parameters"] if self.parameter_names else None
-        return self._network(u, self._condition(parameters))
+        return self._network(self._present(batch), self._conditions(batch))
 
-    def step_of(self, batch: dict[str, Tensor]) -> float | Tensor:
+    def regression(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What N says for a batch of windows and what it should say, both at scale one.
+
+        Surrogates that draw noise take it from the stream named by `batch["stream"]`, the seed of
+        the run and the number of the batch.
+        """
+        return self.standardized_prediction(batch), self.standardized_target(batch)
+
+    def _present(self, batch: Batch) -> Tensor:
+        return batch["input"] if "input" in batch else batch["history"][:, -1]
+
+    def _conditions(self, batch: Batch) -> Tensor | None:
+        """Numbers per sample that N is told for a batch of windows."""
+        return self._condition(batch["parameters"] if self.parameter_names else None)
+
+    def step_of(self, batch: Batch) -> float | Tensor:
         """The step of a batch of windows: one number if all training data share it."""
         low, high = self.trained_dt
         return self.dt if high <= low * (1 + DT_TOLERANCE) else batch["dt"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pdesurrogates.core import FieldSpec, Grid, StatefulStep, TimeDerivative
 from pdesurrogates.steppers import Stepper
-from pdesurrogates.surrogates.base import Surrogate, check_kind
+from pdesurrogates.surrogates.base import Batch, Surrogate, check_kind
 
 __all__ = ["DerivativeSurrogate"]
 
@@ -127,6 +127,6 @@ class DerivativeSurrogate(Surrogate):
             stacklevel=2,
         )
 
-    def target(self, batch: dict[str, Tensor]) -> Tensor:
+    def target(self, batch: Batch) -> Tensor:
         """The finite-difference derivative at the last frame, float64."""
         return batch["derivative"].double()

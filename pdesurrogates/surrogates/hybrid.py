@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pdesurrogates.core import FieldSpec, Grid
 from pdesurrogates.equations import Equation, SpectralEquation
 from pdesurrogates.steppers import Stepper
+from pdesurrogates.surrogates.base import Batch
 from pdesurrogates.surrogates.derivative import DerivativeSurrogate
 
 __all__ = ["HybridSurrogate"]
@@ -122,7 +123,7 @@ class HybridSurrogate(DerivativeSurrogate):
             parameters = self.parameter_normalizer.denormalize(conditioning)
         return _KnownPlusLearned(self, self.known_for(parameters), conditioning)
 
-    def target(self, batch: dict[str, Tensor]) -> Tensor:
+    def target(self, batch: Batch) -> Tensor:
         """du/dt - L u at the last frame, float64."""
         known = self.known_for(batch["parameters"] if self.parameter_names else None)
         hat = known.to_modes(batch["history"][:, -1].double())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pdesurrogates.core import per_sample
+from pdesurrogates.surrogates.base import Batch
 from pdesurrogates.surrogates.map import MapSurrogate
 
 __all__ = ["ResidualSurrogate"]
@@ -16,10 +18,11 @@ class ResidualSurrogate(MapSurrogate):
 
     mean_r and std_r are the statistics of u(t + dt) - u(t), so the network works at scale one
     however small the step. This is the honest control for derivative prediction: the forward
-    difference with the Euler method is the same map.
+    difference with the Euler method is the same map. With `max_dt` the predicted change is that
+    per smallest step, and is multiplied by the number of smallest steps in dt.
 
     Args:
-        backbone, dt, fields, grid, parameter_names: See `Surrogate`.
+        backbone, dt, max_dt, fields, grid, parameter_names: See `MapSurrogate`.
 
     Example:
         >>> import torch
@@ -29,11 +32,14 @@ class ResidualSurrogate(MapSurrogate):
         2.0
     """
 
-    def predict_next(self, u: Tensor, conditioning: Tensor | None = None) -> Tensor:
-        """u -> u at t + dt, unchecked."""
-        return u + self.predict(u, conditioning)
+    def advance(self, u: Tensor, y: Tensor, dt: float | Tensor | None = None) -> Tensor:
+        """u plus the predicted change."""
+        return u + self._scaled(y, dt)
 
-    def target(self, batch: dict[str, Tensor]) -> Tensor:
-        """The difference of the next and the last frame, float64."""
+    def target(self, batch: Batch) -> Tensor:
+        """The difference of the next and the last frame, per smallest step, float64."""
         last, following = batch["history"][:, -1], batch["future"][:, 0]
-        return following.double() - last.double()
+        change = following.double() - last.double()
+        if self.max_dt is None:
+            return change
+        return change / per_sample(batch["dt"].double() / self.dt, change)

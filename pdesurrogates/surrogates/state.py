@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pdesurrogates.surrogates.base import Batch
 from pdesurrogates.surrogates.map import MapSurrogate
 
 __all__ = ["StateSurrogate"]
@@ -18,7 +19,7 @@ class StateSurrogate(MapSurrogate):
     nearly u(t), and the loss is blind to the small change that matters.
 
     Args:
-        backbone, dt, fields, grid, parameter_names: See `Surrogate`.
+        backbone, dt, max_dt, fields, grid, parameter_names: See `MapSurrogate`.
 
     Example:
         >>> import torch
@@ -28,10 +29,10 @@ class StateSurrogate(MapSurrogate):
         torch.Size([1, 1, 8])
     """
 
-    def predict_next(self, u: Tensor, conditioning: Tensor | None = None) -> Tensor:
-        """u -> u at t + dt, unchecked."""
-        return self.predict(u, conditioning)
+    def advance(self, u: Tensor, y: Tensor, dt: float | Tensor | None = None) -> Tensor:
+        """The prediction is the next state."""
+        return y
 
-    def target(self, batch: dict[str, Tensor]) -> Tensor:
+    def target(self, batch: Batch) -> Tensor:
         """The next frame, float64."""
         return batch["future"][:, 0].double()

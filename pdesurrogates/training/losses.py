@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from pdesurrogates.surrogates import Surrogate
 
 __all__ = ["InputNoise", "Loss", "OneStep", "Pushforward", "Unrolled"]
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
 
 
 class Loss(ABC):
@@ -44,9 +45,7 @@ class OneStep(Loss):
         return 1
 
     def __call__(self, surrogate: Surrogate, batch: Batch) -> Tensor:
-        return F.mse_loss(
-            surrogate.standardized_prediction(batch), surrogate.standardized_target(batch)
-        )
+        return F.mse_loss(*surrogate.regression(batch))
 
 
 @dataclass(frozen=True)

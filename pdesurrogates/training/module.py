@@ -14,7 +14,7 @@ from pdesurrogates.training.losses import InputNoise, Loss, OneStep
 
 __all__ = ["SurrogateModule"]
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
 
 _CHECK_EVERY = 50
 
@@ -103,6 +103,7 @@ class SurrogateModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         step = self.global_step
+        batch = {**batch, "stream": (self.seed, step)}
         if self.input_noise is not None:
             batch = self.input_noise(self.surrogate, batch, seed=self.seed, step=step)
         loss = self.loss(self.surrogate, batch)
