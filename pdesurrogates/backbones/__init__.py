@@ -1,8 +1,56 @@
 """Which network? Backbones map channels to channels on a grid and know no physics."""
 
 from pdesurrogates.backbones.base import Backbone
+from pdesurrogates.backbones.convolution import PaddedConv, TransposedConv
+from pdesurrogates.backbones.deeponet import DeepONet
 from pdesurrogates.backbones.embeddings import ConditionEmbedding, Modulation
 from pdesurrogates.backbones.fno import FNO
+from pdesurrogates.backbones.graph import from_data, to_data
 from pdesurrogates.backbones.layers import ChannelMLP, SpectralConv
+from pdesurrogates.backbones.mesh_graph import (
+    FREE_TYPES,
+    MeshGraph,
+    disjoint_union,
+    graph_of_edges,
+    grid_graph,
+    mesh_graph,
+    nearest_graph,
+    radius_graph,
+)
+from pdesurrogates.backbones.message_passing import (
+    DifferenceMessagePassing,
+    MeshBackbone,
+    MessagePassing,
+)
+from pdesurrogates.backbones.resnet import DilatedResNet
+from pdesurrogates.backbones.slices import SliceAttention, SliceTransformer
+from pdesurrogates.backbones.unet import UNet
 
-__all__ = ["FNO", "Backbone", "ChannelMLP", "ConditionEmbedding", "Modulation", "SpectralConv"]
+__all__ = [
+    "FNO",
+    "FREE_TYPES",
+    "Backbone",
+    "ChannelMLP",
+    "ConditionEmbedding",
+    "DifferenceMessagePassing",
+    "DeepONet",
+    "DilatedResNet",
+    "MeshBackbone",
+    "MeshGraph",
+    "MessagePassing",
+    "Modulation",
+    "PaddedConv",
+    "SliceAttention",
+    "SliceTransformer",
+    "SpectralConv",
+    "TransposedConv",
+    "UNet",
+    "disjoint_union",
+    "from_data",
+    "graph_of_edges",
+    "grid_graph",
+    "mesh_graph",
+    "nearest_graph",
+    "radius_graph",
+    "to_data",
+]
