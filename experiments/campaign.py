@@ -31,6 +31,7 @@ __all__ = [
     "read_records",
     "rollout_scores",
     "run_all",
+    "seeds_text",
     "write_record",
 ]
 
@@ -124,3 +125,12 @@ def over_seeds(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         }
     result["diverged"] = [r["diverged"] for r in records]
     return result
+
+
+def seeds_text(entry: dict[str, Any], digits: int = 3) -> str:
+    """Mean over seeds, and the smallest and largest seed, as in the tables of the READMEs."""
+    seeds = entry["seeds"]
+    low, high = min(seeds), max(seeds)
+    if len(seeds) == 1:
+        return f"{entry['mean']:.{digits}g}"
+    return f"{entry['mean']:.{digits}g} ({low:.{digits}g} .. {high:.{digits}g})"

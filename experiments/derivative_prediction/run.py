@@ -1,9 +1,9 @@
 """State, residual and derivative surrogates at equal cost: data, sweep, seeds, scores.
 
-    python experiments/derivative_prediction/run.py CONFIG.yaml OUTPUT [--jobs 2] [--quick]
+    python -m experiments.derivative_prediction.run CONFIG.yaml OUTPUT [--jobs 2] [--quick]
 
-Every training is one JSON file in OUTPUT; those that exist are not repeated, so a killed run
-continues. The last act gathers them in OUTPUT/results.json.
+Run from the root of the repository. Every training is one JSON file in OUTPUT; those that exist
+are not repeated, so a killed run continues. The last act gathers them in OUTPUT/results.json.
 """
 
 from __future__ import annotations
@@ -11,30 +11,25 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
-import json
-import multiprocessing
 import os
-import platform
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
+from experiments.campaign import (
+    over_seeds,
+    provenance,
+    read_records,
+    rollout_scores,
+    run_all,
+    write_record,
+)
 from pdesurrogates.backbones import FNO
 from pdesurrogates.data import TrajectoryFile, open_trajectories
-from pdesurrogates.evaluation import (
-    bootstrap_interval,
-    correlation_time,
-    divergence_step,
-    oracle_floor,
-    persistence,
-    relative_l2,
-)
+from pdesurrogates.evaluation import oracle_floor, persistence, relative_l2
 from pdesurrogates.reference import Recipe, generate, load_recipe
 from pdesurrogates.steppers import ETDRK, RK4, AdamsBashforth, Euler, Heun, Stepper, rollout
 from pdesurrogates.surrogates import (
@@ -45,8 +40,6 @@ from pdesurrogates.surrogates import (
     Surrogate,
 )
 from pdesurrogates.training import train
-
-THRESHOLDS = (0.8, 0.9, 0.95)
 
 # One training each; a derivative network is rolled out with several steppers. A first-order
 # derivative with Euler is the residual model with other units, so it shares its training.
@@ -136,30 +129,6 @@ def one_step_error(surrogate: Surrogate, file: TrajectoryFile) -> float:
     return float(torch.cat(errors).mean())
 
 
-def scores(prediction: torch.Tensor, truth: torch.Tensor, times: list[float]) -> dict[str, Any]:
-    """Numbers of one set of rollouts; the given first frame is not scored."""
-    error = relative_l2(prediction, truth)
-    quarter = max(1, len(times) // 4)
-    return {
-        "relative_l2_mean": _mean(error[:, 1:]),
-        "relative_l2_first_quarter": _mean(error[:, 1 : quarter + 1]),
-        "relative_l2_end": _mean(error[:, -1]),
-        "relative_l2_curve": error.mean(dim=0)[:: max(1, len(times) // 50)].tolist(),
-        "correlation_time": {
-            str(threshold): correlation_time(
-                prediction, truth, times, threshold=threshold
-            ).tolist()
-            for threshold in THRESHOLDS
-        },
-        "diverged": int((divergence_step(prediction, truth) >= 0).sum()),
-        "trajectories": len(truth),
-    }
-
-
-def _mean(values: torch.Tensor) -> float:
-    return float(values.nan_to_num(nan=float("inf")).mean())
-
-
 def run_training(job: dict[str, Any]) -> str:
     """Train one arm with one seed and learning rate, score it, write its JSON file."""
     torch.set_num_threads(1)
@@ -189,14 +158,16 @@ def run_training(job: dict[str, Any]) -> str:
     with open_trajectories(output / "data" / "validation.hdf5") as file:
         prediction, truth, times, _ = rolled_out(surrogate, file)
         # Selection: rollout error before chaos saturates it.
-        record["validation_error"] = scores(prediction, truth, times)["relative_l2_first_quarter"]
+        record["validation_error"] = rollout_scores(prediction, truth, times)[
+            "relative_l2_first_quarter"
+        ]
     if job["scored"]:
         with open_trajectories(output / "data" / "test.hdf5") as file:
             record["rollouts"] = test_scores(surrogate, ARMS[job["arm"]], file)
             if job["arm"] == "residual":
                 derivative = test_scores(as_derivative(surrogate), (Euler(),), file)
                 record["rollouts"] |= {f"as derivative_1 {k}": v for k, v in derivative.items()}
-    _write(target, record)
+    write_record(target, record)
     return job["name"]
 
 
@@ -213,7 +184,7 @@ def test_scores(
             prediction, truth, times, seconds = rolled_out(
                 model, file, substeps=substeps, stride=stride
             )
-            entry = scores(prediction, truth, times)
+            entry = rollout_scores(prediction, truth, times)
             entry["seconds_per_unit_time"] = seconds
             steps = (len(times) - 1) * substeps / (times[-1] - times[0])
             entry["calls_per_unit_time"] = model.num_evaluations * steps
@@ -235,21 +206,15 @@ def floors(config: dict[str, Any], output: Path) -> dict[str, Any]:
         for name, value in values.items():
             object.__setattr__(equation, name, value)
         u0 = truth[:, 0]
-        found["persistence"] = scores(persistence(u0, times), truth, times)
+        found["persistence"] = rollout_scores(persistence(u0, times), truth, times)
         for stepper in (Euler(), AdamsBashforth(2), Heun(), RK4(), ETDRK(4)):
             prediction = oracle_floor(equation, file.grid, u0, times, stepper)
-            found[f"oracle {type(stepper).__name__}"] = scores(prediction, truth, times)
+            found[f"oracle {type(stepper).__name__}"] = rollout_scores(prediction, truth, times)
     return found
 
 
 def _recipe(config: dict[str, Any], split: str) -> dict[str, Any]:
     return {**config["data"], **config["splits"][split]}
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 def _job(config: dict[str, Any], args: argparse.Namespace, **entries: Any) -> dict[str, Any]:
@@ -261,41 +226,6 @@ def _job(config: dict[str, Any], args: argparse.Namespace, **entries: Any) -> di
         "name": name,
         **entries,
     }
-
-
-def _run_all(jobs: list[dict[str, Any]], num_processes: int) -> None:
-    context = multiprocessing.get_context("spawn")
-    started = time.perf_counter()
-    with context.Pool(num_processes, maxtasksperchild=1) as pool:
-        for n, name in enumerate(pool.imap_unordered(run_training, jobs), start=1):
-            minutes = (time.perf_counter() - started) / 60
-            print(f"[{minutes:5.1f} min] {n}/{len(jobs)} {name}", flush=True)
-
-
-def _read(output: Path, pattern: str) -> list[dict[str, Any]]:
-    return [json.loads(p.read_text(encoding="utf-8")) for p in sorted(output.glob(pattern))]
-
-
-def summary(rollouts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean over seeds, spread over seeds, and a bootstrap interval over all trajectories."""
-
-    def each(key: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
-        values = torch.tensor([key(r) for r in rollouts], dtype=torch.float64)
-        return {"mean": float(values.mean()), "seeds": values.tolist()}
-
-    result = {
-        name: each(lambda r, name=name: r[name])
-        for name in rollouts[0]
-        if isinstance(rollouts[0][name], float)
-    }
-    for threshold in map(str, THRESHOLDS):
-        times = torch.tensor([r["correlation_time"][threshold] for r in rollouts])
-        entry = each(lambda r, k=threshold: float(torch.tensor(r["correlation_time"][k]).mean()))
-        # Trajectories are the samples; seeds are averaged first.
-        _, low, high = bootstrap_interval(times.double().mean(dim=0).tolist())
-        result[f"correlation_time_{threshold}"] = {**entry, "interval": [low, high]}
-    result["diverged"] = [r["diverged"] for r in rollouts]
-    return result
 
 
 def main() -> None:
@@ -336,9 +266,9 @@ def main() -> None:
         for arm in args.arms
         for rate in config["learning_rates"]
     ]
-    _run_all(sweep, args.jobs)
+    run_all(run_training, sweep, args.jobs)
     best = {}
-    for record in _read(args.output, "sweep_*.json"):
+    for record in read_records(args.output, "sweep_*.json"):
         arm = record["arm"]
         if arm not in best or record["validation_error"] < best[arm]["validation_error"]:
             best[arm] = record
@@ -356,33 +286,28 @@ def main() -> None:
         for seed in config["seeds"]
         for arm in args.arms
     ]
-    _run_all(final, args.jobs)
+    run_all(run_training, final, args.jobs)
 
-    records = _read(args.output, "final_*.json")
+    records = read_records(args.output, "final_*.json")
     arms: dict[str, Any] = {}
     for arm in args.arms:
         own = [r for r in records if r["arm"] == arm]
         for label in own[0]["rollouts"]:
             arms[f"{arm} {label}"] = {
-                **summary([r["rollouts"][label] for r in own]),
+                **over_seeds([r["rollouts"][label] for r in own]),
                 "learning_rate": own[0]["learning_rate"],
                 "training_seconds": [r["training_seconds"] for r in own],
                 "parameters": own[0]["parameters"],
             }
-    _write(
+    write_record(
         args.output / "results.json",
         {
-            "command": " ".join(["python", *sys.argv]),
-            "commit": subprocess.run(
-                ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-            ).stdout.strip(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {args.jobs} processes",
-            "torch": torch.__version__,
+            **provenance(args.jobs),
             "config": config,
             "minutes": (time.perf_counter() - started) / 60,
             "sweep": {
                 f"{r['arm']} {r['learning_rate']:g}": r["validation_error"]
-                for r in _read(args.output, "sweep_*.json")
+                for r in read_records(args.output, "sweep_*.json")
             },
             "arms": arms,
             "floors": floors(config, args.output),

@@ -1,4 +1,4 @@
-"""Markdown tables of a result: python experiments/derivative_prediction/table.py RESULTS.json"""
+"""Markdown tables of a result: python -m experiments.derivative_prediction.table RESULTS.json"""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-
-def spread(entry: dict[str, Any], digits: int = 3) -> str:
-    """Mean over seeds, and the smallest and largest seed."""
-    seeds = entry["seeds"]
-    low, high = min(seeds), max(seeds)
-    return f"{entry['mean']:.{digits}g} ({low:.{digits}g} .. {high:.{digits}g})"
+from experiments.campaign import seeds_text
 
 
 def rows(arms: dict[str, Any]) -> list[str]:
@@ -23,12 +18,12 @@ def rows(arms: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for name, arm in arms.items():
-        one = spread(arm["one_step_relative_l2"]) if "one_step_relative_l2" in arm else ""
+        one = seeds_text(arm["one_step_relative_l2"]) if "one_step_relative_l2" in arm else ""
         time = arm["correlation_time_0.8"]
         low, high = time["interval"]
         lines.append(
-            f"| {name} | {one} | {spread(arm['relative_l2_mean'])} "
-            f"| {spread(arm['relative_l2_end'])} | {spread(time)} [{low:.3g}, {high:.3g}] "
+            f"| {name} | {one} | {seeds_text(arm['relative_l2_mean'])} "
+            f"| {seeds_text(arm['relative_l2_end'])} | {seeds_text(time)} [{low:.3g}, {high:.3g}] "
             f"| {' '.join(map(str, arm['diverged']))} | {arm['calls_per_unit_time']['mean']:g} |"
         )
     return lines
