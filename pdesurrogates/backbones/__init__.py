@@ -4,9 +4,9 @@ from pdesurrogates.backbones.base import Backbone
 from pdesurrogates.backbones.convolution import PaddedConv, TransposedConv
 from pdesurrogates.backbones.deeponet import DeepONet
 from pdesurrogates.backbones.embeddings import ConditionEmbedding, Modulation
-from pdesurrogates.backbones.fno import FNO
+from pdesurrogates.backbones.fno import FNO, FactorisedFNO
 from pdesurrogates.backbones.graph import from_data, to_data
-from pdesurrogates.backbones.layers import ChannelMLP, SpectralConv
+from pdesurrogates.backbones.layers import ChannelMLP, FactorisedSpectralConv, SpectralConv
 from pdesurrogates.backbones.mesh_graph import (
     FREE_TYPES,
     MeshGraph,
@@ -23,8 +23,11 @@ from pdesurrogates.backbones.message_passing import (
     MessagePassing,
 )
 from pdesurrogates.backbones.resnet import DilatedResNet
-from pdesurrogates.backbones.slices import SliceAttention, SliceTransformer
+from pdesurrogates.backbones.slice_attention import SliceAttention
+from pdesurrogates.backbones.slices import SliceTransformer
+from pdesurrogates.backbones.transformer import OperatorTransformer
 from pdesurrogates.backbones.unet import UNet
+from pdesurrogates.backbones.windows import WindowAttention
 
 __all__ = [
     "FNO",
@@ -32,19 +35,23 @@ __all__ = [
     "Backbone",
     "ChannelMLP",
     "ConditionEmbedding",
-    "DifferenceMessagePassing",
     "DeepONet",
+    "DifferenceMessagePassing",
     "DilatedResNet",
+    "FactorisedFNO",
+    "FactorisedSpectralConv",
     "MeshBackbone",
     "MeshGraph",
     "MessagePassing",
     "Modulation",
+    "OperatorTransformer",
     "PaddedConv",
     "SliceAttention",
     "SliceTransformer",
     "SpectralConv",
     "TransposedConv",
     "UNet",
+    "WindowAttention",
     "disjoint_union",
     "from_data",
     "graph_of_edges",

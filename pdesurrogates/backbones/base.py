@@ -36,6 +36,9 @@ class Backbone(nn.Module, ABC):
         TypeError: If `u` is not real floating point.
     """
 
+    is_resolution_free: bool = False
+    """Whether the layers are made for lengths, not for points: another grid is the same map."""
+
     def __init__(
         self, in_channels: int, out_channels: int, *, dim: int, num_conditions: int = 0
     ) -> None:

@@ -77,14 +77,11 @@ class _Wrap(torch.autograd.Function):
     @staticmethod
     def forward(v: Tensor, widths: tuple[int, ...]) -> Tensor:
         shape = [n + 2 * width for n, width in zip(v.shape[2:], widths, strict=True)]
-        last = v.ndim in (4, 5) and v.stride(1) == 1 and v.shape[1] > 1
-        layout = (torch.channels_last if v.ndim == 4 else torch.channels_last_3d) if last else None
-        padded = torch.empty(
-            (*v.shape[:2], *shape),
-            dtype=v.dtype,
-            device=v.device,
-            memory_format=layout or torch.contiguous_format,
-        )
+        batch, channels = v.shape[:2]
+        if v.stride(1) == 1 and channels > 1:  # channels last in memory stay so
+            padded = v.new_empty(batch, *shape, channels).movedim(-1, 1)
+        else:
+            padded = v.new_empty(batch, channels, *shape)
         inner = [padded]  # without the edges of the first 0, 1, ... axes
         for axis, width in enumerate(widths, start=2):
             inner.append(inner[-1].narrow(axis, width, v.shape[axis]))
@@ -221,13 +218,6 @@ class TransposedConv(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         return self.conv(pad(v, (1,) * len(self.kinds), self.kinds))
-
-
-def channels_last(v: Tensor) -> Tensor:
-    """v with channels last in memory where convolutions are faster so: 2D on a CPU."""
-    if v.ndim == 4 and v.device.type == "cpu":
-        return v.contiguous(memory_format=torch.channels_last)
-    return v
 
 
 def resize(v: Tensor, space: Sequence[int], kinds: Sequence[PaddingKind]) -> Tensor:

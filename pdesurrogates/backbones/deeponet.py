@@ -28,9 +28,9 @@ class DeepONet(Backbone):
 
     The branch b is a perceptron of the input on its sensors x_1 .. x_m, the grid `num_points`.
     The trunk t is a perceptron of waves in y (`wave_features`), so the output closes on itself
-    where the box does. Output channels share the trunk; each has coefficients and a bias b_0 of its
-    own. Both perceptrons have `depth` layers of gelu and a linear last layer; the paper's trunk
-    has an activation there, too.
+    where the box does. Output channels share the trunk; each has its own coefficients and its own
+    bias b_0. Both perceptrons have `depth` layers of gelu and a linear last layer; the trunk of
+    the paper has an activation there, too.
 
         network(u)                                the output on the grid of u
         network.at_points(u, coordinates)         the output at any points
@@ -79,6 +79,8 @@ class DeepONet(Backbone):
         >>> model.at_points(torch.zeros(3, 1, 32), torch.rand(3, 50, 1)).shape
         torch.Size([3, 50, 1])
     """
+
+    is_resolution_free = True
 
     def __init__(
         self,
@@ -134,9 +136,7 @@ class DeepONet(Backbone):
         output = coefficients @ self.basis(y).mT + self.bias[:, None]
         return output.unflatten(-1, space)
 
-    def at_points(
-        self, u: Tensor, coordinates: Tensor, condition: Tensor | None = None
-    ) -> Tensor:
+    def at_points(self, u: Tensor, coordinates: Tensor, condition: Tensor | None = None) -> Tensor:
         """The output at any points for an input on the sensors.
 
         Args:
@@ -170,7 +170,7 @@ class DeepONet(Backbone):
         for axis, (m, n) in enumerate(zip(self.num_points, u.shape[2:], strict=True)):
             if n != m:
                 matrix = _resampling(n, m, is_periodic=self.periodic[axis], device=u.device)
-                u = torch.tensordot(u, matrix.to(u), dims=([axis + 2], [1])).movedim(-1, axis + 2)
+                u = (u.movedim(axis + 2, -1) @ matrix.to(u).mT).movedim(-1, axis + 2)
         embedding = None if self.embedding is None else self.embedding(condition)
         return self.branch(u.flatten(1), embedding).unflatten(-1, (self.out_channels, -1))
 
@@ -240,6 +240,6 @@ def _resampling(n: int, m: int, *, is_periodic: bool, device: torch.device) -> T
     k = torch.arange(n // 2 + 1, dtype=torch.float64, device=device)
     weight = torch.where((k == 0) | (2 * k == n), 1.0, 2.0) / n  # conjugates counted
     phases = 2 * math.pi * torch.outer(new / m, k), 2 * math.pi * torch.outer(old / n, k)
-    return (weight * phases[0].cos()) @ phases[1].cos().mT + (
-        weight * phases[0].sin()
-    ) @ phases[1].sin().mT
+    return (weight * phases[0].cos()) @ phases[1].cos().mT + (weight * phases[0].sin()) @ phases[
+        1
+    ].sin().mT

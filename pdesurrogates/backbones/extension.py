@@ -14,7 +14,12 @@ __all__ = ["extend"]
 
 
 def extend(
-    v: Tensor, before: int | Sequence[int], after: int | Sequence[int], kinds: Sequence[PaddingKind]
+    v: Tensor,
+    before: int | Sequence[int],
+    after: int | Sequence[int],
+    kinds: Sequence[PaddingKind],
+    *,
+    first_axis: int = 2,
 ) -> Tensor:
     """v with points added to both ends of each axis, as many as wanted.
 
@@ -22,21 +27,23 @@ def extend(
     asked for: a periodic field goes round as often as needed, a reflected one back and forth.
 
     Args:
-        v: Field, (batch, channel, *space).
+        v: Field, (batch, channel, *space), or (batch, *space, channel) with `first_axis` 1.
         before: Points in front, per axis or for all.
         after: Points behind, per axis or for all.
         kinds: What is beyond the edge, per axis.
+        first_axis: The first space axis.
     """
     dim = len(kinds)
     before = (before,) * dim if isinstance(before, int) else before
     after = (after,) * dim if isinstance(after, int) else after
-    for axis, (left, right, kind) in enumerate(zip(before, after, kinds, strict=True)):
+    parts = zip(before, after, kinds, strict=True)
+    for axis, (left, right, kind) in enumerate(parts, start=first_axis):
         if not (left or right):
             continue
         if kind == "zeros":
-            v = F.pad(v, (0, 0) * (dim - 1 - axis) + (left, right))
+            v = F.pad(v, (0, 0) * (v.ndim - 1 - axis) + (left, right))
             continue
-        n = v.shape[2 + axis]
+        n = v.shape[axis]
         points = torch.arange(-left, n + right, device=v.device)
         if kind == "periodic":
             points = points.remainder(n)
@@ -46,5 +53,5 @@ def extend(
             period = max(2 * (n - 1), 1)
             points = points.remainder(period)
             points = torch.minimum(points, period - points).clamp(max=n - 1)
-        v = v.index_select(2 + axis, points)
+        v = v.index_select(axis, points)
     return v

@@ -427,8 +427,8 @@ def _refuse_duplicates(tree: KDTree, positions: Tensor, *, where: str) -> None:
     if len(positions) < 2:
         return
     size = float((positions.amax(dim=0) - positions.amin(dim=0)).max())
-    distances, neighbours = tree.query(tree.data, k=2)
-    close = np.flatnonzero(np.asarray(distances)[:, 1] <= 1e-12 * size)
+    distances, neighbours = (np.asarray(found) for found in tree.query(tree.data, k=2))
+    close = np.flatnonzero(distances[:, 1] <= 1e-12 * size)
     if len(close):
         pairs = sorted({tuple(sorted(map(int, neighbours[n]))) for n in close})
         some = ", ".join(f"{a} and {b}" for a, b in pairs[:3])

@@ -1,8 +1,7 @@
-"""Which network mixes all points through a few groups of them? Attention among slices."""
+"""Which network mixes points in any number and order? A transformer of slices."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -17,83 +16,9 @@ from pdesurrogates.backbones.positions import (
     periodic_axes,
     wave_features,
 )
+from pdesurrogates.backbones.slice_attention import SliceAttention
 
-__all__ = ["SliceAttention", "SliceTransformer"]
-
-
-class SliceAttention(nn.Module):
-    """Every point joins a few slices in parts, slices attend to each other, points get it back.
-
-    Per head, with N points v_i, M slices and C = width / heads channels:
-
-        w_ij = softmax_j((W_s v_i + b_s)_j / temperature)        parts of point i in slice j
-        z_j  = sum_i m_i w_ij (W_c v_i + b_c) / sum_i m_i w_ij   slice tokens: weighted means
-        z'   = softmax(q k^T / sqrt(C)) v,    q, k, v = linear maps of z
-        y_i  = W_o [sum_j w_ij z'_j of every head] + b_o
-
-    m_i is the measure of a point, 1 unless given. Because tokens are means, they do not depend on
-    how many points sample a field, only on how they are spread.
-
-    A linear map of a mean is the mean of the linear map, so W_c and W_o are applied to the
-    tokens, not to the points: the same numbers as the formula, with 3 N width heads M products
-    instead of 3 N width (width + M), and nothing but w stored per point. That is the cheaper way
-    while heads times M is not above `width` by much.
-
-    The temperature, one per head, starts at 0.5 and acts clamped to [0.1, 5]. W_s is one linear
-    map with orthonormal rows per head at the start; the authors' code composes it of two linear
-    maps, the second shared by the heads.
-
-    Reference:
-        Transolver: A Fast Transformer Solver for PDEs on General Geometries (Wu et al., 2024),
-        Eqs. (1) to (4). https://arxiv.org/abs/2402.02366
-
-    Args:
-        width: Channels.
-        num_heads: Heads, a divisor of `width`.
-        num_slices: Slices M per head.
-
-    Shape:
-        v: (batch, point, width) -> (batch, point, width)
-        measure: (batch, point), non-negative, or `None`
-    """
-
-    START_TEMPERATURE = 0.5
-    TEMPERATURES = (0.1, 5.0)
-
-    def __init__(self, width: int, num_heads: int, num_slices: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.num_slices = num_slices
-        channels = width // num_heads
-        self.temperature = nn.Parameter(torch.full((num_heads, 1), self.START_TEMPERATURE))
-        self.assign = nn.Linear(width, num_heads * num_slices)
-        for rows in self.assign.weight.split(num_slices):
-            nn.init.orthogonal_(rows)
-        self.content = nn.Linear(width, width)
-        self.attend = nn.Linear(channels, 3 * channels, bias=False)
-        self.spread = nn.Linear(width, width)
-
-    def parts(self, v: Tensor) -> Tensor:
-        """w: how much of each point is in each slice, (batch, point, head, slice), sums to 1."""
-        logits = self.assign(v).unflatten(-1, (self.num_heads, self.num_slices))
-        return (logits / self.temperature.clamp(*self.TEMPERATURES)).softmax(dim=-1)
-
-    def forward(self, v: Tensor, measure: Tensor | None = None) -> Tensor:
-        heads, slices, width = self.num_heads, self.num_slices, v.shape[-1]
-        channels = width // heads
-        w = self.parts(v).flatten(2)
-        measured = w if measure is None else w * measure[..., None]
-        total = measured.sum(dim=1).clamp_min(torch.finfo(w.dtype).tiny)  # a slice may be empty
-        means = torch.bmm(measured.mT, v) / total[..., None]
-
-        means = means.unflatten(1, (heads, slices))  # (batch, head, slice, width)
-        tokens = means @ self.content.weight.view(heads, channels, width).mT
-        tokens = tokens + self.content.bias.view(heads, 1, channels)
-        q, k, values = self.attend(tokens).chunk(3, dim=-1)
-        tokens = (q @ k.mT / math.sqrt(channels)).softmax(dim=-1) @ values
-
-        spread = self.spread.weight.view(width, heads, channels).permute(1, 2, 0)
-        return torch.bmm(w, (tokens @ spread).flatten(1, 2)) + self.spread.bias
+__all__ = ["SliceTransformer"]
 
 
 class SliceTransformer(Backbone):
@@ -182,6 +107,7 @@ class SliceTransformer(Backbone):
         self.num_waves = num_waves
         self.stencil = stencil
         self.periodic = periodic_axes(periodic, dim, where="SliceTransformer")
+        self.is_resolution_free = stencil == 1
         self.check_counts({"width": width, "depth": depth, "num_heads": num_heads})
         self.check_counts({"num_slices": num_slices, "stencil": stencil})
         self.check_counts({"num_waves": num_waves}, at_least=0)

@@ -194,6 +194,7 @@ class SkipBlock(nn.Module):
         self.gain = nn.Parameter(torch.full((width,), 1e-6))
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        v = extend(x.movedim(-1, 1), self.REACH, self.REACH, self.kinds)
-        y = self.mlp(self.norm(self.conv(v).movedim(1, -1), condition))
+        v = extend(x, self.REACH, self.REACH, self.kinds, first_axis=1)
+        y = self.conv(v.movedim(-1, 1)).movedim(1, -1)
+        y = self.mlp(self.norm(y, condition))
         return torch.addcmul(x, y, self.gain)

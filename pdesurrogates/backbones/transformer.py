@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor, nn
 
 from pdesurrogates.backbones.base import Backbone
+from pdesurrogates.backbones.biased_attention import largest_divisor
 from pdesurrogates.backbones.convolution import padding_kinds
 from pdesurrogates.backbones.extension import extend
 from pdesurrogates.backbones.swin import (
@@ -16,7 +17,7 @@ from pdesurrogates.backbones.swin import (
     SkipBlock,
     SwinLayer,
 )
-from pdesurrogates.backbones.windows import Windows, largest_divisor, partition_grid
+from pdesurrogates.backbones.windows import Windows, partition_grid
 
 __all__ = ["OperatorTransformer"]
 
@@ -84,6 +85,7 @@ class OperatorTransformer(Backbone):
         TypeError: If `u` is not real floating point.
 
     Example:
+        >>> import torch
         >>> model = OperatorTransformer(
         ...     width=16, depths=(2, 2), num_heads=(2, 4), skip_depths=(1, 0), window_size=8
         ... )
@@ -149,7 +151,7 @@ class OperatorTransformer(Backbone):
         x = self.embed_norm(self.embed(u).movedim(1, -1), condition)
         windows, states = [], []
         for n, (level, blocks) in enumerate(zip(self.encoder, self.skip, strict=True)):
-            windows.append(self._windows(x))
+            windows.append(self.windows(x))
             y = level(x, windows[n], condition)
             if n < len(self.merge):
                 x = self.merge[n](x + y, condition)
@@ -191,7 +193,7 @@ class OperatorTransformer(Backbone):
             for position in positions
         )
 
-    def _windows(self, x: Tensor) -> Windows:
+    def windows(self, x: Tensor) -> Windows:
         """The windows of a grid of tokens (batch, *space, channel)."""
         is_periodic = [kind == "periodic" for kind in self.kinds]
         return partition_grid(
@@ -208,12 +210,11 @@ class OperatorTransformer(Backbone):
         return missing // 2, missing - missing // 2
 
     def _divides_well(self, tokens: int) -> bool:
-        """Whether an axis needs one window, or several of at least half the largest, per level."""
-        for level in range(len(self.depths)):
-            n = tokens * 2**level
-            if n > self.window_size > 2 * largest_divisor(n, self.window_size):
-                return False
-        return True
+        """Whether every level fits in one window or divides into several of at least half."""
+        largest = self.window_size
+        least = max(min(2, largest), largest / 2)
+        sizes = (tokens * 2**level for level in range(len(self.depths)))
+        return all(n <= largest or largest_divisor(n, largest) >= least for n in sizes)
 
     def _check_arguments(self) -> None:
         counts = {"patch_size": self.patch_size, "width": self.width}

@@ -1,4 +1,4 @@
-"""Which network looks at all scales in turn? The U-Net: down, across the bottom, up, with skips."""
+"""Which network looks at all scales in turn? The U-Net: down, and up again with skips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pdesurrogates.backbones.base import Backbone
 from pdesurrogates.backbones.convolution import (
     PaddedConv,
     TransposedConv,
-    channels_last,
     padding_kinds,
     resize,
 )
@@ -126,8 +125,7 @@ class UNet(Backbone):
                 _zero(conv(channels_next, channels_next)),
                 conv(channels, channels_next, 1) if channels != channels_next else nn.Identity(),
                 nn.GroupNorm(num_groups, channels),
-                nn.GroupNorm(num_groups, channels_next),
-                Modulation(4 * width, channels_next) if num_conditions else None,
+                _ModulatedNorm(num_groups, channels_next, 4 * width if num_conditions else 0),
             )
 
         levels = list(accumulate((width, *self.multipliers), mul))  # width, then c_0, c_1, ...
@@ -157,7 +155,7 @@ class UNet(Backbone):
         space = tuple(u.shape[2:])
         embedding = None if self.embedding is None else self.embedding(condition)
         fitting = tuple(-(-n // self._multiple) * self._multiple for n in space)
-        v = channels_last(self.lift(resize(u, fitting, self.kinds)))
+        v = self.lift(resize(u, fitting, self.kinds))
         skips = [v]
         for level in self.down:
             for layer in level:
@@ -201,19 +199,37 @@ class _ResidualBlock(nn.Module):
         shortcut: nn.Module,
         norm1: nn.Module,
         norm2: nn.Module,
-        modulation: Modulation | None,
     ) -> None:
         super().__init__()
         self.conv1, self.conv2 = conv1, conv2
         self.shortcut = shortcut
         self.norm1, self.norm2 = norm1, norm2
-        self.modulation = modulation
 
     def forward(self, v: Tensor, embedding: Tensor | None) -> Tensor:
-        h = self.norm2(self.conv1(F.gelu(self.norm1(v))))
-        if self.modulation is not None:
-            h = self.modulation(h, embedding)
-        return self.shortcut(v) + self.conv2(F.gelu(h))
+        h = self.conv1(F.gelu(self.norm1(v)))
+        h = self.conv2(F.gelu(self.norm2(h, embedding)))
+        return self.shortcut(v) + h
+
+
+class _ModulatedNorm(nn.GroupNorm):
+    """Group norm, then scale and shift by an embedding: (1 + s(e)) (g norm(v) + b) + b(e).
+
+    Samples are written as groups of channels of one sample, so that the norm applies a weight per
+    sample and no other pass over the field is needed.
+    """
+
+    def __init__(self, num_groups: int, channels: int, embedding_width: int) -> None:
+        super().__init__(num_groups, channels)
+        self.modulation = Modulation(embedding_width, channels) if embedding_width else None
+
+    def forward(self, v: Tensor, embedding: Tensor | None) -> Tensor:
+        if self.modulation is None:
+            return super().forward(v)
+        scale, shift = self.modulation.linear(embedding).chunk(2, dim=-1)
+        weight = torch.addcmul(self.weight, self.weight, scale).flatten()
+        bias = torch.addcmul(self.bias + shift, self.bias, scale).flatten()
+        groups = v.shape[0] * self.num_groups
+        return F.group_norm(v.flatten(0, 1)[None], groups, weight, bias, self.eps).view_as(v)
 
 
 class _Attention(nn.Module):

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pdesurrogates.backbones.biased_attention import attend, largest_divisor
+
 __all__ = [
     "WindowAttention",
     "Windows",
-    "attend",
     "divide_into_windows",
-    "largest_divisor",
     "merge_windows",
     "partition_grid",
 ]
@@ -40,11 +40,6 @@ class Windows:
     offsets: Tensor
     offset_of_pair: Tensor
     is_apart: Tensor | None
-
-
-def largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is at most `limit`."""
-    return max(n for n in range(1, min(number, limit) + 1) if number % n == 0)
 
 
 def partition_grid(
@@ -110,7 +105,7 @@ def _pairs_apart(
         if has_ends[axis]:
             came_round = torch.arange(n, device=device) >= n - shift[axis]
             side = 2 * side + _along(came_round, axis, space)
-    side = divide_into_windows(side.view(1, *space, 1, 1, 1), size).flatten(3)[0, 0]
+    side = divide_into_windows(side.view(1, *space, 1, 1, 1), size)[0, 0, :, 0]
     return side.mT != side  # (window, token, 1) against (window, 1, token)
 
 
@@ -141,25 +136,6 @@ def merge_windows(v: Tensor, size: Sequence[int], space: Sequence[int]) -> Tenso
     pairs = [axis for n in range(dim) for axis in (1 + n, 2 + dim + n)]
     v = v.permute(0, *pairs, 1 + dim, 2 + 2 * dim)
     return v.reshape(v.shape[0], *space, -1)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """softmax(q k^T + bias) v in every window and head.
-
-    Shape:
-        q, k, v: (batch, window, head, token, channel) -> the same
-        bias: (head, token, token), or (window, head, token, token)
-    """
-    shape = q.shape
-    first = 0 if bias.ndim == 3 else 1  # of the two axes to join, so that the bias broadcasts
-    q, k, v = (x.flatten(first, first + 1) for x in (q, k, v))
-    bias = bias.flatten(0, -3)
-    if q.device.type == "cpu":
-        # The bias needs a gradient, which the fused kernel of CPUs does not have.
-        scores = torch.matmul(q, k.mT).add_(bias)
-        return torch.matmul(scores.softmax(-1), v).view(shape)
-    bias = bias.to(q.dtype).expand(q.shape[0], -1, -1, -1)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0).view(shape)
 
 
 class WindowAttention(nn.Module):
@@ -210,8 +186,8 @@ class WindowAttention(nn.Module):
         q, k, v = divide_into_windows(qkv, windows.size).unbind(0)
         scale = self.logit_scale.clamp(max=math.log(100.0)).exp()[:, None, None]
         y = attend(
-            q * (scale / _length(q)),
-            k * _length(k).reciprocal(),
+            q * (scale * _inverse_length(q)),
+            k * _inverse_length(k),
             v,
             self._bias(windows, is_shifted=is_shifted),
         )
@@ -223,12 +199,13 @@ class WindowAttention(nn.Module):
         """What is added to the scores, (head, token, token) or (window, head, token, token)."""
         table = 16 * self.position_bias(windows.offsets).sigmoid()
         tokens = math.prod(windows.size)
-        bias = F.embedding(windows.offset_of_pair, table).mT.reshape(-1, tokens, tokens)
+        bias = table.mT.index_select(1, windows.offset_of_pair).view(-1, tokens, tokens)
         if not is_shifted or windows.is_apart is None:
             return bias
         return bias.masked_fill(windows.is_apart[:, None], -math.inf)
 
 
-def _length(v: Tensor) -> Tensor:
-    """|v| along the channels, kept away from zero for half precisions too."""
-    return torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp_min(1e-6)
+def _inverse_length(v: Tensor) -> Tensor:
+    """1 / |v| along the channels, finite at zero in every precision."""
+    least = max(1e-12, torch.finfo(v.dtype).tiny)
+    return (v.square().sum(-1, keepdim=True) + least).rsqrt()

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdesurrogates.backbones import FNO, SpectralConv
-from tests.backbones.contract import check_conditions, check_contract
+from pdesurrogates.backbones import FNO, FactorisedFNO, FactorisedSpectralConv, SpectralConv
+from tests.backbones.contract import (
+    check_compiled,
+    check_conditions,
+    check_contract,
+    randomized,
+)
 
 SPACES = [(16,), (15,), (12, 9), (9, 14), (6, 5, 8)]
 MODES = {1: (4,), 2: (3, 4), 3: (2, 2, 3)}
@@ -86,6 +91,35 @@ def test_spectral_convolution_keeps_the_variance_at_the_start():
     assert abs(float(conv(v).detach().var()) - 1) < 0.1
 
 
+@pytest.mark.parametrize(
+    ("space", "num_modes"),
+    [
+        ((16,), (5,)),
+        ((9,), (20,)),  # fewer wavenumbers than modes
+        ((8, 9), (3, 5)),
+        ((4, 5, 6), (2, 3, 4)),
+        ((5, 4, 6), (8, 8, 8)),
+    ],
+)
+def test_factorised_convolution_is_a_sum_of_filtered_ffts(space, num_modes):
+    conv = FactorisedSpectralConv(3, 2, num_modes)
+    v = torch.randn(2, *space, 3)
+    expected = torch.zeros(2, *space, 2)
+    for axis, weight in enumerate(conv.weights, start=1):
+        v_hat = torch.fft.rfft(v, dim=axis, norm="forward").movedim(axis, -2)
+        kept = min(weight.shape[0], v_hat.shape[-2])
+        R = torch.complex(weight[:kept, :, 0], weight[:kept, :, 1])
+        y_hat = torch.einsum("...ki,kio->...ko", v_hat[..., :kept, :], R).movedim(-2, axis)
+        expected += torch.fft.irfft(y_hat, n=space[axis - 1], dim=axis, norm="forward")
+    torch.testing.assert_close(conv(v), expected, rtol=0, atol=1e-13)
+
+
+def test_factorised_convolution_keeps_the_variance_at_the_start():
+    conv = FactorisedSpectralConv(64, 64, (9, 9)).double()
+    v = torch.randn(64, 16, 16, 64, dtype=torch.float64)
+    assert abs(float(conv(v).detach().var()) - 1) < 0.1
+
+
 @pytest.mark.parametrize("coordinates", [False, True])
 @pytest.mark.parametrize("space", SPACES)
 def test_contract(space, coordinates, dtype, tmp_path):
@@ -152,12 +186,13 @@ def test_autocast_keeps_the_transforms_in_float32():
 @pytest.mark.parametrize("space", SPACES)
 def test_shifts_commute(space, precision, tolerance):
     dim = len(space)
-    model = FNO(num_modes=(5, 5, 5)[:dim], width=8, depth=3).to(precision)
+    settings = {"num_modes": (5, 5, 5)[:dim], "width": 8, "allow_truncation": True}
+    model = FNO(depth=3, **settings).to(precision)
     u = torch.randn(2, 1, *space, dtype=precision)
     shift, axes = (3, 2, 1)[:dim], tuple(range(2, dim + 2))
     shifted = model(u.roll(shift, axes))
     torch.testing.assert_close(shifted, model(u).roll(shift, axes), rtol=0, atol=tolerance)
-    model = FNO(num_modes=(5, 5, 5)[:dim], width=8, grid_coordinates=True).to(precision)
+    model = FNO(grid_coordinates=True, **settings).to(precision)
     assert (model(u.roll(shift, axes)) - model(u).roll(shift, axes)).abs().max() > 100 * tolerance
 
 
@@ -243,6 +278,25 @@ def test_wrong_arguments_are_refused(settings):
         FNO(**settings)
 
 
+@pytest.mark.parametrize("network", [FNO, FactorisedFNO])
+def test_modes_above_nyquist_are_refused(network):
+    model = network(num_modes=(5, 4), width=4, depth=1)
+    model(torch.zeros(1, 1, 8, 6))
+    message = (
+        rf"{network.__name__}: modes above Nyquist: the smallest grid for num_modes=\(5, 4\) has "
+        r"\(8, 6\) points, got \(7, 6\); .*num_modes=\(4, 4\) or set network.allow_truncation"
+    )
+    for space in ((7, 6), (8, 5)):
+        with pytest.raises(ValueError, match=message if space[0] == 7 else "modes above Nyquist"):
+            model(torch.zeros(1, 1, *space))
+    model.allow_truncation = True
+    u = torch.randn(1, 1, 5, 3)
+    output = model(u)
+    same = network(num_modes=(5, 4), width=4, depth=1, allow_truncation=True)
+    same.load_state_dict(model.state_dict())
+    assert torch.equal(same(u), output)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("dim", "coordinates"), [(1, False), (2, True)])
 def test_compiled_equals_eager(dim, coordinates):
@@ -279,6 +333,7 @@ def test_equals_neuraloperator(n_modes, space, coordinates, monkeypatch):
         n_modes, 2, 3, 16, n_layers=3, positional_embedding=embedding, lifting_channel_ratio=2
     )
     ours = _benchmark(monkeypatch).from_neuraloperator(reference)
+    ours.allow_truncation = True
     u = torch.randn(2, 2, *space)
     expected = reference(u)
     assert float((ours(u) - expected).norm() / expected.norm()) < 1e-5
@@ -297,3 +352,47 @@ def test_conditions(space, tmp_path):
     model = FNO(2, 2, num_modes=(3,) * len(space), width=8, depth=2, num_conditions=2)
     check_contract(model, space, tmp_path)
     check_conditions(model, space)
+
+
+@pytest.mark.parametrize(
+    ("space", "settings"),
+    [
+        ((15,), {}),
+        ((8, 9), {"num_conditions": 2}),
+        ((9, 14), {"grid_coordinates": True}),
+        ((6, 5, 8), {"num_conditions": 1}),
+    ],
+)
+def test_factorised_contract(space, settings, tmp_path):
+    model = FactorisedFNO(2, 2, num_modes=(3,) * len(space), width=6, depth=2, **settings)
+    check_contract(model, space, tmp_path)
+    check_conditions(model, space)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_shifts_commute_with_the_factorised(space):
+    dim = len(space)
+    model = randomized(FactorisedFNO(num_modes=(3, 3, 3)[:dim], width=6, depth=2))
+    u = torch.randn(2, 1, *space)
+    shift, axes = (3, 2, 1)[:dim], tuple(range(2, dim + 2))
+    shifted = model(u.roll(shift, axes))
+    torch.testing.assert_close(shifted, model(u).roll(shift, axes), rtol=0, atol=1e-12)
+
+
+def test_factorised_size():
+    """Sums of modes, not products: m channel matrices of complex numbers per axis."""
+    model = FactorisedFNO(num_modes=(7, 5), width=8, depth=3)
+    assert sum(p.numel() for p in model.blocks[0].spectral.parameters()) == 2 * (7 + 5) * 64
+
+
+@pytest.mark.parametrize("settings", [{"num_modes": ()}, {"mlp_ratio": 0.0}, {"depth": 0}])
+def test_wrong_factorised_arguments_are_refused(settings):
+    with pytest.raises(ValueError, match=f"FactorisedFNO: `{next(iter(settings))}"):
+        FactorisedFNO(**settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", [(17,), (8, 9)])
+def test_compiled_factorised_equals_eager(space):
+    model = FactorisedFNO(num_modes=(3,) * len(space), width=6, depth=2, num_conditions=1)
+    check_compiled(model, space)
