@@ -40,7 +40,7 @@ def padding_kinds(
             f"{where}: `padding` must be one of {', '.join(known)}, or a sequence of {dim} of "
             f"them, one per space axis, got {padding!r}."
         )
-    return kinds
+    return cast(tuple[PaddingKind, ...], kinds)
 
 
 def pad(v: Tensor, amounts: Sequence[int], kinds: Sequence[PaddingKind]) -> Tensor:

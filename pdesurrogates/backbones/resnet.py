@@ -61,6 +61,7 @@ class DilatedResNet(Backbone):
         TypeError: If `u` is not real floating point.
 
     Example:
+        >>> import torch
         >>> model = DilatedResNet(dim=2, width=16, depth=2, padding=("periodic", "zeros"))
         >>> model(torch.zeros(3, 1, 32, 27)).shape
         torch.Size([3, 1, 32, 27])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 from operator import mul
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -158,13 +159,13 @@ class UNet(Backbone):
         v = self.lift(resize(u, fitting, self.kinds))
         skips = [v]
         for level in self.down:
-            for layer in level:
+            for layer in cast(nn.ModuleList, level):
                 v = layer(v, embedding) if isinstance(layer, _ResidualBlock) else layer(v)
                 skips.append(v)
         before, after = self.middle
         v = after(self.attend(before(v, embedding)), embedding)
         for level in self.up:
-            for layer in level:
+            for layer in cast(nn.ModuleList, level):
                 if isinstance(layer, _ResidualBlock):
                     v = layer(torch.cat((v, skips.pop()), dim=1), embedding)
                 else:
