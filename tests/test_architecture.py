@@ -34,7 +34,7 @@ PLACES = {
     "torch_geometric": ("backbones/graph.py",),
     "h5py": ("data/",),
     "xarray": ("data/", "evaluation/", "cli/"),
-    "matplotlib": ("evaluation/plots.py",),
+    "matplotlib": ("evaluation/plots.py", "evaluation/ensemble_plots.py"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))

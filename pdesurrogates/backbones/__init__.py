@@ -12,15 +12,17 @@ from pdesurrogates.backbones.mesh_graph import (
     MeshGraph,
     disjoint_union,
     graph_of_edges,
-    grid_graph,
-    mesh_graph,
-    nearest_graph,
-    radius_graph,
 )
 from pdesurrogates.backbones.message_passing import (
     DifferenceMessagePassing,
     MeshBackbone,
     MessagePassing,
+)
+from pdesurrogates.backbones.neighbours import (
+    grid_graph,
+    mesh_graph,
+    nearest_graph,
+    radius_graph,
 )
 from pdesurrogates.backbones.resnet import DilatedResNet
 from pdesurrogates.backbones.slice_attention import SliceAttention

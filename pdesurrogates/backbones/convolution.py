@@ -176,15 +176,20 @@ class PaddedConv(nn.Module):
                 "the field by half a cell."
             )
         self.kinds = padding_kinds(padding, dim, where="PaddedConv")
-        self.reach = dilation * (kernel_size // 2)
+        reach = dilation * (kernel_size // 2)
+        own = _all_zeros(self.kinds)  # the convolution's own padding copies nothing
+        self.amounts = (0 if own else reach,) * dim
         self.conv = _CONVOLUTIONS[dim - 1](
-            in_channels, out_channels, kernel_size, stride=stride, dilation=dilation
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            dilation=dilation,
+            padding=reach if own else 0,
         )
 
     def forward(self, v: Tensor) -> Tensor:
-        if self.reach:
-            v = pad(v, (self.reach,) * len(self.kinds), self.kinds)
-        return self.conv(v)
+        return self.conv(pad(v, self.amounts, self.kinds))
 
 
 class TransposedConv(nn.Module):
@@ -213,11 +218,19 @@ class TransposedConv(nn.Module):
     ) -> None:
         super().__init__()
         self.kinds = padding_kinds(padding, dim, where="TransposedConv")
-        # Of the input's extra point on each side only what reaches inside is kept: 2 + 1 cut off.
-        self.conv = _TRANSPOSED[dim - 1](in_channels, out_channels, 4, stride=2, padding=3)
+        own = _all_zeros(self.kinds)
+        self.amounts = (0 if own else 1,) * dim
+        # An extra point of the input adds two of the output, cut off beside the usual one.
+        self.conv = _TRANSPOSED[dim - 1](
+            in_channels, out_channels, 4, stride=2, padding=1 if own else 3
+        )
 
     def forward(self, v: Tensor) -> Tensor:
-        return self.conv(pad(v, (1,) * len(self.kinds), self.kinds))
+        return self.conv(pad(v, self.amounts, self.kinds))
+
+
+def _all_zeros(kinds: Sequence[PaddingKind]) -> bool:
+    return all(kind == "zeros" for kind in kinds)
 
 
 def resize(v: Tensor, space: Sequence[int], kinds: Sequence[PaddingKind]) -> Tensor:

@@ -91,15 +91,20 @@ class SwinLayer(nn.Module):
         self.attention_norm = ConditionalNorm(width, num_conditions)
         self.mlp = ChannelMLP(width, max(1, round(mlp_ratio * width)), width)
         self.mlp_norm = ConditionalNorm(width, num_conditions)
-        for layer in (self.attention.query_key_value, self.attention.project, *self.mlp.children()):
-            nn.init.normal_(layer.weight, std=0.02)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.attention.query_key_value.weight, std=0.02)
+        for layer in (self.attention.project, self.mlp.expand, self.mlp.contract):
+            _initialize(layer)
 
     def forward(self, x: Tensor, windows: Windows, condition: Tensor | None) -> Tensor:
         attention = self.attention(x, windows, is_shifted=self.is_shifted)
         x = x + self.attention_norm(attention, condition)
         return x + self.mlp_norm(self.mlp(x), condition)
+
+
+def _initialize(linear: nn.Linear) -> None:
+    """Swin's start: small weights, no constant."""
+    nn.init.normal_(linear.weight, std=0.02)
+    nn.init.zeros_(linear.bias)
 
 
 class PatchMerging(nn.Module):

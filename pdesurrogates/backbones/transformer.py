@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pdesurrogates.backbones.base import Backbone
 from pdesurrogates.backbones.biased_attention import largest_divisor
-from pdesurrogates.backbones.convolution import padding_kinds
+from pdesurrogates.backbones.convolution import PaddingKind, padding_kinds
 from pdesurrogates.backbones.extension import extend
 from pdesurrogates.backbones.swin import (
     ConditionalNorm,
@@ -120,6 +120,9 @@ class OperatorTransformer(Backbone):
         self.padding = padding if isinstance(padding, str) else tuple(padding)
         self._check_arguments()
         self.kinds = padding_kinds(padding, dim, where="OperatorTransformer")
+        self.outside: list[PaddingKind] = [
+            "periodic" if kind == "periodic" else "replicate" for kind in self.kinds
+        ]  # of grids that must be extended
 
         levels = range(len(self.depths))
         convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dim - 1]
@@ -132,21 +135,22 @@ class OperatorTransformer(Backbone):
             PatchMerging(width * 2**n, dim=dim, **heard) for n in levels[:-1]
         )
         self.skip = nn.ModuleList(
-            nn.ModuleList(SkipBlock(width * 2**n, self.kinds, **heard) for _ in range(depth))
+            _Skip(SkipBlock(width * 2**n, self.kinds, **heard) for _ in range(depth))
             for n, depth in enumerate(self.skip_depths)
         )
         self.split = nn.ModuleList(
             PatchSplitting(width * 2**n, dim=dim, **heard) for n in levels[1:]
         )
-        self.decoder = nn.ModuleList(self._level(n, reversed(range(self.depths[n]))) for n in levels)
+        self.decoder = nn.ModuleList(
+            self._level(n, reversed(range(self.depths[n]))) for n in levels
+        )
         self.recover = transposed(width, out_channels, patch_size, stride=patch_size)
         self.smooth = convolution(out_channels, out_channels, 5, bias=False)
 
     def compute(self, u: Tensor, condition: Tensor | None) -> Tensor:
         space = u.shape[2:]
         before, after = zip(*(self._points_to_add(n) for n in space), strict=True)
-        kinds = ["periodic" if kind == "periodic" else "replicate" for kind in self.kinds]
-        u = extend(u, before, after, kinds)
+        u = extend(u, before, after, self.outside)
 
         x = self.embed_norm(self.embed(u).movedim(1, -1), condition)
         windows, states = [], []
@@ -155,9 +159,7 @@ class OperatorTransformer(Backbone):
             y = level(x, windows[n], condition)
             if n < len(self.merge):
                 x = self.merge[n](x + y, condition)
-            for block in blocks:
-                y = block(y, condition)
-            states.append(y)
+            states.append(blocks(y, condition))
 
         x = states.pop()
         for level in reversed(self.decoder):
@@ -253,4 +255,17 @@ class _Level(nn.Module):
     def forward(self, x: Tensor, windows: Windows, condition: Tensor | None) -> Tensor:
         for layer in self.layers:
             x = layer(x, windows, condition)
+        return x
+
+
+class _Skip(nn.Module):
+    """Skip blocks one after the other, possibly none."""
+
+    def __init__(self, blocks: Iterable[SkipBlock]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        for block in self.blocks:
+            x = block(x, condition)
         return x

@@ -96,7 +96,7 @@ def _pairs_apart(
     is_periodic: Sequence[bool],
     device: torch.device | None,
 ) -> Tensor | None:
-    """`Windows.is_apart`: after the shift, the last `shift` tokens of an axis come from its start."""
+    """`Windows.is_apart`: the last `shift` tokens of a moved axis come from its start."""
     has_ends = [s > 0 and not wraps for s, wraps in zip(shift, is_periodic, strict=True)]
     if not any(has_ends):
         return None
@@ -207,5 +207,6 @@ class WindowAttention(nn.Module):
 
 def _inverse_length(v: Tensor) -> Tensor:
     """1 / |v| along the channels, finite at zero in every precision."""
-    least = max(1e-12, torch.finfo(v.dtype).tiny)
-    return (v.square().sum(-1, keepdim=True) + least).rsqrt()
+    dtype = torch.promote_types(v.dtype, torch.float32)
+    least = max(1e-12, 2 * (1 / torch.finfo(v.dtype).max) ** 2)
+    return (v.to(dtype).square().sum(-1, keepdim=True) + least).rsqrt().to(v.dtype)

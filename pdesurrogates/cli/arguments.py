@@ -277,7 +277,42 @@ def _rollout(verbs: _SubParsersAction[ArgumentParser]) -> None:
     )
     parser.add_argument("--batch-size", type=_positive_int, default=64)
     parser.add_argument("--device", default="cpu", help="e.g. cuda (default: %(default)s)")
+    _add_ensemble_options(parser)
+    _add_speed_options(parser)
     _add_overwrite(parser)
+
+
+def _add_ensemble_options(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("surrogates that draw noise")
+    group.add_argument(
+        "--members",
+        type=_positive_int,
+        default=1,
+        metavar="M",
+        help="draws per trajectory, stored one after the other (default: 1)",
+    )
+    group.add_argument(
+        "--seed", type=_count, default=0, metavar="S", help="names the noise (default: 0)"
+    )
+
+
+def _add_speed_options(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("how the network is run")
+    group.add_argument("--compile", action="store_true", help="compile it (takes a minute)")
+    group.add_argument(
+        "--cuda-graphs", action="store_true", help="compile it and replay its kernels; CUDA only"
+    )
+    group.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="of the network alone; the state keeps its own (default: %(default)s)",
+    )
+    group.add_argument(
+        "--on-trained-grid",
+        action="store_true",
+        help="carry a periodic state of another resolution on the trained grid, and back",
+    )
 
 
 def _evaluate(verbs: _SubParsersAction[ArgumentParser]) -> None:

@@ -179,8 +179,9 @@ def _seconds(surrogate: Surrogate, truth: Truth, device: str, num_repeats: int) 
 def _file_arm(path: Path, file: TrajectoryFile) -> tuple[Arm, Truth]:
     """A rollout file as a row of the report, and the truth at its times."""
     with open_trajectories(path) as predicted:
+        num_members = int(_stated(predicted, "num_members") or 1)
         if (
-            predicted.num_trajectories != file.num_trajectories
+            predicted.num_trajectories != file.num_trajectories * num_members
             or predicted.grid != file.grid
             or predicted.fields.names != file.fields.names
         ):
@@ -193,8 +194,10 @@ def _file_arm(path: Path, file: TrajectoryFile) -> tuple[Arm, Truth]:
         states = predicted.read_windows(rows, [0] * len(rows), predicted.num_times)
         calls = _stated(predicted, "calls_per_time")
         parameters = _stated(predicted, "num_parameters")
+    members = states.unflatten(0, (-1, num_members)).unbind(1)
     arm = Arm(
-        states,
+        members if num_members > 1 else states,
+        note=f"{num_members} draws per trajectory" if num_members > 1 else "",
         calls_per_time=calls,
         num_parameters=None if parameters is None else int(parameters),
     )

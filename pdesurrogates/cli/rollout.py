@@ -12,10 +12,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pdesurrogates import steppers
+from pdesurrogates.cli.rollout_options import OnGrid, RolloutOptions, placed, with_members
 from pdesurrogates.core import StatefulStep
 from pdesurrogates.data import TrajectoryFile, TrajectoryWriter, open_trajectories
 from pdesurrogates.steppers import Stepper, rollout
-from pdesurrogates.surrogates import DerivativeSurrogate, Surrogate, load_surrogate
+from pdesurrogates.surrogates import (
+    DerivativeSurrogate,
+    Surrogate,
+    accelerate,
+    bind_members,
+    load_surrogate,
+)
+from pdesurrogates.surrogates.ensemble import check_members
 
 __all__ = [
     "check_device",
@@ -28,6 +36,7 @@ __all__ = [
 ]
 
 CHUNK_BYTES = 2**26
+_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def run(arguments: Namespace) -> None:
@@ -41,9 +50,15 @@ def run(arguments: Namespace) -> None:
                 "stepper; only derivative surrogates can change it."
             )
         surrogate = surrogate.with_stepper(parse_stepper(arguments.stepper))
+    surrogate = accelerate(
+        surrogate.to(arguments.device).eval(),
+        compile=arguments.compile,
+        cuda_graphs=arguments.cuda_graphs,
+        dtype=_PRECISIONS[arguments.precision],
+    )
     with open_trajectories(arguments.file) as file:
         rollout_file(
-            surrogate.to(arguments.device).eval(),
+            surrogate,
             file,
             arguments.output,
             dt=arguments.dt,
@@ -54,6 +69,12 @@ def run(arguments: Namespace) -> None:
             device=arguments.device,
             source=weights_fingerprint(arguments.checkpoint),
             overwrite=arguments.overwrite,
+            options=RolloutOptions(
+                num_members=arguments.members,
+                seed=arguments.seed,
+                precision=arguments.precision,
+                on_trained_grid=arguments.on_trained_grid,
+            ),
         )
     print(f"wrote {arguments.output}")
 
@@ -152,10 +173,13 @@ def rollout_file(
     device: str = "cpu",
     source: str = "",
     overwrite: bool = False,
+    options: RolloutOptions = RolloutOptions(),  # noqa: B008 - frozen
 ) -> None:
     """Roll out from frame `start` of every trajectory and stream the states to `output`.
 
-    After a kill the same call continues with the first batch that is not complete.
+    After a kill the same call continues with the first batch that is not complete. With several
+    members the output holds `num_members` trajectories for each one of the file, one after the
+    other, told apart by the parameters `trajectory` and `member`.
 
     Args:
         surrogate: The surrogate, on `device`.
@@ -165,11 +189,15 @@ def rollout_file(
         num_steps: Steps; to the end of the file when `None`.
         start: Frame to start from, negative counts from the end.
         save_every: Steps per saved state.
-        batch_size: Trajectories at a time.
+        batch_size: Trajectories at a time, members counted.
         device: Where the surrogate is.
         source: Identity of the weights; a partial output of others is refused.
         overwrite: Replace an existing output.
+        options: Members, precision and grid.
     """
+    num_members = options.num_members
+    check_members(surrogate, num_members)
+    surrogate, grid = placed(surrogate, file, options.on_trained_grid)
     dt = surrogate.dt if dt is None else dt
     times = rollout_times(file, dt, start=start, num_steps=num_steps)
     first, num_steps = start % file.num_times, times.shape[-1] - 1
@@ -187,8 +215,8 @@ def rollout_file(
         fields=file.fields,
         grid=file.grid,
         times=times[..., ::save_every],
-        num_trajectories=file.num_trajectories,
-        parameters=file.parameters,
+        num_trajectories=file.num_trajectories * num_members,
+        parameters=with_members(file, num_members),
         attributes={
             "source": file.name,
             "surrogate": type(surrogate).__name__,
@@ -196,25 +224,33 @@ def rollout_file(
             "initial_states": initial_states_fingerprint(file, first, batch_size),
             "calls_per_time": surrogate.num_evaluations / dt,
             "num_parameters": count_parameters(surrogate),
+            "num_members": num_members,
+            "seed": options.seed,
+            "precision": options.precision,
         },
         dtype=str(file.dtype).removeprefix("torch."),
-        fingerprint=f"{getattr(surrogate, 'stepper', '')} {dt} {save_every} {batch_size}",
+        fingerprint=f"{getattr(surrogate, 'stepper', '')} {dt} {save_every} {batch_size} {grid}",
         overwrite=overwrite,
     ) as writer:
-        batches = range(0, file.num_trajectories, batch_size)
+        num_rows = file.num_trajectories * num_members
+        batches = range(0, num_rows, batch_size)
         steps = times.shape[-1] - 1
         with tqdm(total=len(batches) * steps, unit="step", desc=output.stem) as bar:
             for low in batches:
-                rows = range(low, min(low + batch_size, file.num_trajectories))
+                rows = range(low, min(low + batch_size, num_rows))
                 if writer.completed.issuperset(rows):
                     bar.update(steps)
                     continue
-                u0 = file.read_windows(rows, [first] * len(rows), 1)[:, 0].to(device)
-                values = [file.parameters[name][list(rows)] for name in names]
+                named = [divmod(row, num_members) for row in rows]
+                which = [trajectory for trajectory, _ in named]
+                u0 = file.read_windows(which, [first] * len(which), 1)[:, 0].to(device)
+                values = [file.parameters[name][which] for name in names]
                 parameters = torch.stack(values, dim=1).to(device) if names else None
-                step = _Continued(surrogate.bind(parameters))
-                row_times = times if times.ndim == 1 else times[list(rows)]
-                _stream(step, u0, row_times, writer, low, save_every, bar)
+                step = bind_members(surrogate, named, seed=options.seed, parameters=parameters)
+                if grid is not None:
+                    step = OnGrid(step, grid)
+                row_times = times if times.ndim == 1 else times[which]
+                _stream(_Continued(step), u0, row_times, writer, low, save_every, bar)
         writer.finish()
 
 

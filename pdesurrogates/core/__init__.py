@@ -15,7 +15,7 @@ from pdesurrogates.core.boundary import (
 )
 from pdesurrogates.core.fields import FieldSpec
 from pdesurrogates.core.grid import Grid
-from pdesurrogates.core.seeding import generator
+from pdesurrogates.core.seeding import NoiseStream, generator
 from pdesurrogates.core.types import (
     OneStepMap,
     StatefulStep,
@@ -35,6 +35,7 @@ __all__ = [
     "FieldSpec",
     "Grid",
     "Neumann",
+    "NoiseStream",
     "OneStepMap",
     "Outflow",
     "Periodic",

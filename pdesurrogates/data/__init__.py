@@ -8,6 +8,7 @@ from pdesurrogates.data.convert import convert
 from pdesurrogates.data.derivative import time_derivative
 from pdesurrogates.data.inspect import FieldRange, Inspection, inspect_file
 from pdesurrogates.data.mesh import MeshTrajectoryFile
+from pdesurrogates.data.mesh_windows import MeshWindows
 from pdesurrogates.data.normalize import Normalizer
 from pdesurrogates.data.open import open_trajectories
 from pdesurrogates.data.statistics import Statistics, statistics
@@ -28,6 +29,7 @@ __all__ = [
     "FieldRange",
     "Inspection",
     "MeshTrajectoryFile",
+    "MeshWindows",
     "Normalizer",
     "Statistics",
     "StretchedGrid",

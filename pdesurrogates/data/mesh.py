@@ -75,6 +75,7 @@ class MeshTrajectoryFile(TrajectoryFile):
         self._handle = handle
         self._keys = list(keys)
         self._first = first
+        self._known = {first.key: first}
 
     @property
     def field_names(self) -> tuple[str, ...]:
@@ -205,7 +206,8 @@ class MeshTrajectoryFile(TrajectoryFile):
         """
         raise ValueError(
             f"{self.name}: meshes differ in size between trajectories, so windows do not stack; "
-            f"use read(index, slice(start, start + {length})) for each."
+            f"use MeshWindows (MeshDataModule to train), or read(index, slice(start, start + "
+            f"{length})) for each."
         )
 
     def to_xarray(self, index: int | None = None) -> NoReturn:
@@ -248,8 +250,8 @@ class MeshTrajectoryFile(TrajectoryFile):
     def _group(self, index: int) -> MeshGroup:
         """What the group of one trajectory holds; it must be what the first one holds."""
         key = self._keys[self._trajectory(index)]
-        if key == self._first.key:
-            return self._first
+        if key in self._known:
+            return self._known[key]
         with reading(self.path, key):
             stored = require_group(self._handle.file(), key, path=self.path)
             found = MeshGroup.of(stored, key, path=self._handle.path)
@@ -259,6 +261,7 @@ class MeshTrajectoryFile(TrajectoryFile):
                 f"holds ({self._first.description}), got {found.description}; leave it out, or "
                 f"split the file."
             )
+        self._known[key] = found
         return found
 
     def _stored(self, group: MeshGroup, name: str, *, kinds: str = "fiu") -> Any:
@@ -309,5 +312,6 @@ class MeshTrajectoryFile(TrajectoryFile):
 def _no_grid(name: str) -> str:
     return (
         f"{name}: this file holds values on meshes (points and cells), not on a grid; use "
-        f".points, .cells and .edges, or interpolate onto a grid and use from_arrays."
+        f".points, .cells and .edges (MeshWindows for samples, MeshDataModule to train), or "
+        f"interpolate onto a grid and use from_arrays."
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pdesurrogates.core import Grid
 from pdesurrogates.data.base import TrajectoryFile
 from pdesurrogates.data.derivative import DerivativeStore, min_frames
 
@@ -86,7 +88,7 @@ class TrajectoryWindows(Dataset):
         self._steps = self._time_steps()
         self._parameters = _parameter_table(file)
         self._finite: set[int] = set()
-        self._derivatives = None if target_order is None else DerivativeStore(file, target_order)
+        self._derivatives = None if target_order is None else self._derivative_store(target_order)
 
     def __len__(self) -> int:
         return len(self.trajectories) * self._starts_per_trajectory
@@ -111,7 +113,7 @@ class TrajectoryWindows(Dataset):
         """The batch of windows that begin at the given frames of the given trajectories."""
         for trajectory in set(trajectories) - self._finite:
             self._check_trajectory(trajectory)
-        frames = self.file.read_windows(trajectories, starts, self._span)
+        frames = self._read(trajectories, starts)
         if self.stride > 1:
             frames = frames[:, :: self.stride].contiguous()
         index, start = torch.tensor(trajectories), torch.tensor(starts)
@@ -129,6 +131,20 @@ class TrajectoryWindows(Dataset):
         if self._derivatives is not None:
             batch["derivative"] = self._derivatives.read(trajectories, present.tolist())
         return batch
+
+    def _read(self, trajectories: list[int], starts: list[int]) -> Tensor:
+        """All frames of windows, (batch, frame, channel, *space)."""
+        return self.file.read_windows(trajectories, starts, self._span)
+
+    @property
+    def grid(self) -> Grid | None:
+        """The grid of all windows; `None` on meshes."""
+        return self.file.grid
+
+    def batches(self, batch_size: int) -> Iterator[dict[str, Any]]:
+        """All windows once, in order, in batches of at most `batch_size`."""
+        for start in range(0, len(self), batch_size):
+            yield self.__getitems__(range(start, min(start + batch_size, len(self))))
 
     @staticmethod
     def collate(items: dict[str, Tensor] | list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -156,6 +172,9 @@ class TrajectoryWindows(Dataset):
             u = file.read_windows([trajectory], [first], min(block, file.num_times - first))[0]
             file.check_finite(u, trajectory, first)
         self._finite.add(trajectory)
+
+    def _derivative_store(self, order: int) -> Any:
+        return DerivativeStore(self.file, order)
 
     def _check_length(self) -> None:
         file, frames = self.file, self.file.num_times

@@ -4,6 +4,13 @@ from pdesurrogates.steppers.base import Stepper
 from pdesurrogates.steppers.exponential import ETDRK, SplitDerivative
 from pdesurrogates.steppers.multistep import AdamsBashforth, AdamsBashforthState
 from pdesurrogates.steppers.rollout import Solution, integrate, rollout
+from pdesurrogates.steppers.stochastic import (
+    CountedState,
+    EulerMaruyama,
+    StochasticDerivative,
+    StochasticHeun,
+    StochasticStepper,
+)
 from pdesurrogates.steppers.tableau import (
     RK4,
     SSPRK3,
@@ -24,14 +31,19 @@ __all__ = [
     "AdamsBashforth",
     "AdamsBashforthState",
     "BogackiShampine",
+    "CountedState",
     "Dopri5",
     "Euler",
+    "EulerMaruyama",
     "ExplicitRungeKutta",
     "Heun",
     "Midpoint",
     "Solution",
     "SplitDerivative",
     "Stepper",
+    "StochasticDerivative",
+    "StochasticHeun",
+    "StochasticStepper",
     "Tableau",
     "Tsit5",
     "integrate",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from pdesurrogates.backbones import MeshGraph
 from pdesurrogates.core import FieldSpec, Grid, StatefulStep, check_state
 from pdesurrogates.data import Normalizer
 
@@ -76,6 +79,10 @@ def check_kind(value: object, kind: type, *, where: str, name: str) -> None:
         )
 
 
+def _as_it_is(network: nn.Module, *inputs: Tensor) -> Tensor:
+    return network(*inputs)
+
+
 class Surrogate(nn.Module):
     """A network that carries a state over one time step; base of all surrogates.
 
@@ -102,11 +109,20 @@ class Surrogate(nn.Module):
         u: (batch, channel, *space) -> (batch, channel, *space)
     """
 
-    num_evaluations = 1
+    num_evaluations: float = 1
     """Network calls per step."""
+
+    num_frames = 1
+    """Frames that one network call predicts."""
+
+    run_network: Callable[..., Tensor] = staticmethod(_as_it_is)
+    """How N is run, (network, *inputs) -> output; `accelerate` gives other ways."""
 
     target_order: int | None = None
     """Order of the finite-difference derivative that the target needs; `None` if it needs none."""
+
+    mesh: MeshGraph | None = None
+    """The mesh that the surrogate runs on, see `on`; `None` on grids."""
 
     def __init__(
         self,
@@ -133,7 +149,7 @@ class Surrogate(nn.Module):
         self.parameter_names = tuple(parameter_names)
         self._check_backbone()
         self.state_normalizer = Normalizer.identity(self.num_channels)
-        self.target_normalizer = Normalizer.identity(self.num_channels)
+        self.target_normalizer = Normalizer.identity(self.num_frames * self.num_channels)
         self.parameter_normalizer = Normalizer.identity(max(1, len(self.parameter_names)))
         self.trained_dt = (self.dt, self.dt)
         self.is_fitted = False
@@ -143,7 +159,8 @@ class Surrogate(nn.Module):
         """Channels of the state."""
         if self.fields is not None:
             return self.fields.num_channels
-        return int(getattr(self.backbone, "out_channels", 1))
+        out_channels = int(getattr(self.backbone, "out_channels", self.num_frames))
+        return max(1, out_channels // self.num_frames)
 
     extra_channels = 0
     """Fields that N sees after the state, in units of the state's channels."""
@@ -157,7 +174,7 @@ class Surrogate(nn.Module):
         channels = self.num_channels * (1 + self.extra_channels)
         expected = {
             "in_channels": channels + (0 if takes_conditions else conditions),
-            "out_channels": self.num_channels,
+            "out_channels": self.num_frames * self.num_channels,
             "num_conditions": conditions if takes_conditions else 0,
         }
         for name, number in expected.items():
@@ -165,10 +182,40 @@ class Surrogate(nn.Module):
             if came != number:
                 raise ValueError(
                     f"{type(self).__name__}: the backbone must have {name}={number} for "
-                    f"{channels} channel(s) of fields and {conditions} number(s) per sample "
+                    f"{channels} channel(s) of fields, {self.num_frames} frame(s) per call and "
+                    f"{conditions} number(s) per sample "
                     f"({len(self.parameter_names)} parameter(s) among them), got {name}={came}; "
                     f"build the backbone with {name}={number}."
                 )
+
+    # --- meshes -----------------------------------------------------------------------------
+
+    def on(self, place: Any, /) -> Self:
+        """The same surrogate (shared weights and statistics) on a mesh, a `MeshGraph`.
+
+        Needs a network of meshes, such as `MessagePassing`. Nodes that the mesh marks as fixed
+        keep their value in every step and count nothing in training. Saving stores no mesh.
+        """
+        if not isinstance(place, MeshGraph) or not hasattr(self.backbone, "on"):
+            raise TypeError(
+                f"{type(self).__name__}.on: needs a MeshGraph and a network of meshes, got "
+                f"{type(place).__name__} and {type(self.backbone).__name__}; on grids another "
+                "resolution needs no call, for meshes use a MessagePassing network."
+            )
+        other = copy.copy(self)
+        other._modules = {**self._modules, "backbone": cast(Any, self.backbone).on(place)}
+        other.mesh = place
+        return other
+
+    def for_batch(self, batch: Batch) -> Self:
+        """The surrogate on the mesh of a batch of windows; itself where there is none."""
+        return self.on(batch["mesh"]) if "mesh" in batch else self
+
+    def hold(self, new: Tensor, old: Tensor) -> Tensor:
+        """`new`, with the values of `old` at the fixed nodes of the mesh."""
+        if self.mesh is None or self.mesh.is_fixed is None:
+            return new
+        return torch.where(self.mesh.is_fixed, old, new)
 
     # --- stepping ---------------------------------------------------------------------------
 
@@ -235,22 +282,26 @@ class Surrogate(nn.Module):
         """N of standardised fields and of numbers per sample, in the dtype of the weights."""
         z = z.to(self._dtype)
         if condition is None:
-            return self.backbone(z)
+            return self.run_network(self.backbone, z)
         condition = condition.to(z).expand(z.shape[0], -1)
         if getattr(self.backbone, "num_conditions", 0):
-            return self.backbone(z, condition)
+            return self.run_network(self.backbone, z, condition)
         channels = condition.reshape(*condition.shape, *(1,) * (z.ndim - 2))
-        return self.backbone(torch.cat((z, channels.expand(-1, -1, *z.shape[2:])), dim=1))
+        z = torch.cat((z, channels.expand(-1, -1, *z.shape[2:])), dim=1)
+        return self.run_network(self.backbone, z)
 
     @property
     def _dtype(self) -> torch.dtype:
-        weight = next(self.backbone.parameters(), None)
+        weight = next((w for w in self.backbone.parameters() if not w.is_complex()), None)
         return torch.get_default_dtype() if weight is None else weight.dtype
 
     # --- checks -----------------------------------------------------------------------------
 
     def check_input(self, u: Tensor) -> None:
-        """Refuse a state of another rank or channel count; another resolution is allowed."""
+        """Refuse a state of another rank or channel count; warn of another resolution.
+
+        The warning is for networks whose layers are made for grid points, not for lengths.
+        """
         check_state(u, self.num_channels, None, where=type(self).__name__)
         if self.grid is not None and u.ndim != 2 + self.grid.dim:
             raise ValueError(
@@ -258,6 +309,24 @@ class Surrogate(nn.Module):
                 f"{self.grid.dim} space axes, got {tuple(u.shape)}; this surrogate was made for "
                 f"the grid {self.grid.shape}."
             )
+        if (
+            self.grid is not None
+            and self.mesh is None
+            and tuple(u.shape[2:]) != self.grid.shape
+            and not self.is_resolution_free
+        ):
+            warnings.warn(
+                f"{type(self).__name__}: the state has {tuple(u.shape[2:])} points, but this "
+                f"surrogate is tied to the spacing of the grid {self.grid.shape} it was trained "
+                "on; resample the state to that grid (evaluation.resample, rollout "
+                "--on-trained-grid), or measure what comes out.",
+                stacklevel=2,
+            )
+
+    @property
+    def is_resolution_free(self) -> bool:
+        """Whether the state on another grid of the same box is carried by the same map."""
+        return bool(getattr(self.backbone, "is_resolution_free", True))
 
     def check_dt(self, dt: float | Tensor, t: float | Tensor = 0.0) -> None:
         """Refuse, or warn of, a step size that the network does not know.
@@ -327,7 +396,7 @@ class Surrogate(nn.Module):
             ValueError: If the data hold NaN or Inf, or other fields or steps than the surrogate.
         """
         self.check_trajectories(windows.file)
-        self.fields, self.grid = windows.file.fields, windows.file.grid
+        self.fields, self.grid = windows.file.fields, windows.grid
         steps: list[float] = []
         statistics = Normalizer.fit(self._states_and_targets(windows, batch_size, steps))
         n = self.num_channels
@@ -395,9 +464,7 @@ class Surrogate(nn.Module):
     ) -> Iterator[Tensor]:
         # Windows carry every parameter of the file, the surrogate those it names.
         columns = [list(windows.file.parameters).index(name) for name in self.parameter_names]
-        for start in range(0, len(windows), batch_size):
-            indices = list(range(start, min(start + batch_size, len(windows))))
-            batch = windows.__getitems__(indices)
+        for batch in windows.batches(batch_size):
             batch["parameters"] = batch["parameters"][:, columns]
             target = self.target(batch)
             steps.extend((float(batch["dt"].min()), float(batch["dt"].max())))

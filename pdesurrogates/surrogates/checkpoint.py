@@ -10,7 +10,9 @@ import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
+import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -23,6 +25,7 @@ __all__ = ["check_saveable", "load_surrogate", "save_surrogate"]
 CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
 FORMAT = 1
+_WRAP = "build the network inside a module of your own whose arguments are plain and kept"
 _KEYS = {"format", "package_version", "surrogate", "trained_dt", "is_fitted", "training"}
 
 
@@ -59,9 +62,7 @@ def save_surrogate(
         "training": dict(training or {}),
     }
     text = yaml.safe_dump(config, sort_keys=False)
-    weights = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in _weights(model).items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         fresh = Path(temporary) / "new"
@@ -88,7 +89,7 @@ def check_saveable(model: Surrogate, folder: str | Path) -> None:
             f"save_surrogate: {folder} exists and is not a saved surrogate (no {CONFIG}); choose "
             "another folder."
         )
-    _describe(model, type(model).__name__)
+    _check_rebuilt(model, _describe(model, type(model).__name__), folder / CONFIG)
 
 
 def load_surrogate(folder: str | Path) -> Surrogate:
@@ -121,6 +122,11 @@ def load_surrogate(folder: str | Path) -> Surrogate:
     return model.eval()
 
 
+def _weights(model: Surrogate) -> dict[str, Tensor]:
+    """Tensors of the state dict; some packages put their version or arguments in it as well."""
+    return {name: w for name, w in model.state_dict().items() if isinstance(w, Tensor)}
+
+
 def _package_version() -> str:
     try:
         return metadata.version("pdesurrogates")
@@ -130,6 +136,28 @@ def _package_version() -> str:
 
 def _damaged(path: Path, cause: str) -> ValueError:
     return ValueError(f"load_surrogate: {path}: {cause}; save the surrogate again.")
+
+
+def _check_rebuilt(model: Surrogate, description: object, path: Path) -> None:
+    """Refuse a surrogate whose arguments, as kept, build another one."""
+    where = f"save_surrogate: {type(model).__name__} of {type(model.backbone).__name__}"
+    try:
+        with torch.random.fork_rng(devices=[]):  # building draws initial weights
+            rebuilt = _build(description, "surrogate", path)
+    except ValueError as error:
+        raise TypeError(f"{where} cannot be built again: {error}; {_WRAP}.") from error
+    own, other = (
+        {name: tuple(w.shape) for name, w in _weights(each).items()}
+        for each in (model, cast(Surrogate, rebuilt))
+    )
+    differing = [name for name in {**own, **other} if own.get(name) != other.get(name)]
+    if differing:
+        name = differing[0]
+        raise TypeError(
+            f"{where} must have the same weights when built again from the arguments it keeps, "
+            f"{len(differing)} differ, the first is {name!r}: {own.get(name)} here, "
+            f"{other.get(name)} there; keep every argument as it was given, or {_WRAP}."
+        )
 
 
 # --- objects to plain values ----------------------------------------------------------------
@@ -146,7 +174,7 @@ def _describe(value: object, where: str) -> object:
     if isinstance(value, Tensor) or inspect.isclass(value) or inspect.isroutine(value):
         raise TypeError(
             f"save_surrogate: {where} must be plain (number, string, sequence, dataclass or "
-            f"module), got {type(value).__name__}; give the class plain arguments."
+            f"module), got {type(value).__name__}; give the class plain arguments, or {_WRAP}."
         )
     return _describe_object(value, where)
 
@@ -158,14 +186,24 @@ def _describe_object(value: object, where: str) -> dict[str, object]:
             f"save_surrogate: {where} is of class {cls.__qualname__} in {cls.__module__}, which "
             "cannot be imported again; define the class in a module of its own."
         )
+    if "_orig_mod" in getattr(value, "_modules", {}):
+        raise TypeError(
+            f"save_surrogate: {where} is wrapped by torch.compile; give the network itself and "
+            "compile it in place, `network.compile()`, or compile after loading."
+        )
     arguments = {}
     for name, parameter in inspect.signature(cls).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
+            if cls is nn.Identity:  # ignores its arguments
+                continue
+            raise TypeError(
+                f"save_surrogate: {where}: {cls.__name__} takes any number of arguments, "
+                f"`{parameter}`, which cannot be read back; {_WRAP}."
+            )
         if not hasattr(value, name):
             raise TypeError(
                 f"save_surrogate: {where}: {cls.__name__} does not keep its constructor argument "
-                f"`{name}`; write `self.{name} = {name}` in its __init__."
+                f"`{name}`; write `self.{name} = {name}` in its __init__, or {_WRAP}."
             )
         arguments[name] = _describe(getattr(value, name), f"{where}.{name}")
     return {"class_path": _public_path(cls), "init_args": arguments}
@@ -258,18 +296,21 @@ def _load_weights(model: Surrogate, path: Path) -> None:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise _damaged(path, f"not readable as safetensors ({error})") from error
-    expected = model.state_dict()
+    expected = _weights(model)
     missing, unknown = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
+    network = f"{type(model).__name__} of {type(model.backbone).__name__}"
     if missing or unknown:
         raise _damaged(
-            path, f"weights do not fit {CONFIG}: missing {missing[:3]}, unknown {unknown[:3]}"
+            path,
+            f"weights do not fit {CONFIG}, a {network}: {len(missing)} missing, {missing[:3]}, "
+            f"{len(unknown)} unknown, {unknown[:3]}",
         )
     for name, value in expected.items():
         if weights[name].shape != value.shape:
             raise _damaged(
                 path,
-                f"`{name}` must have shape {tuple(value.shape)} as {CONFIG} says, got "
-                f"{tuple(weights[name].shape)}",
+                f"`{name}` must have shape {tuple(value.shape)} as {CONFIG} says, "
+                f"a {network}, got {tuple(weights[name].shape)}",
             )
     # Assigned, so that a surrogate saved in float64 comes back in float64; cloned, because the
     # file's memory is not aligned and other kernels would round differently.

@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from pdesurrogates.core import FieldSpec, Grid, StatefulStep, TimeDerivative
@@ -100,7 +101,8 @@ class DerivativeSurrogate(Surrogate):
 
     def _derivative(self, conditioning: Tensor | None) -> TimeDerivative:
         def f(t: float | Tensor, u: Tensor) -> Tensor:
-            return self.predict(u, conditioning)
+            slope = self.predict(u, conditioning)
+            return slope if self.mesh is None else self.hold(slope, torch.zeros_like(slope))
 
         return f
 

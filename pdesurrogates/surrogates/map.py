@@ -143,7 +143,8 @@ class _MapStep:
         return u0
 
     def __call__(self, t: float | Tensor, state: Any, dt: float | Tensor) -> Tensor:
-        return self.surrogate.predict_next(state, self.conditioning, dt)
+        u_next = self.surrogate.predict_next(state, self.conditioning, dt)
+        return self.surrogate.hold(u_next, state)
 
     def observe(self, state: Any) -> Tensor:
         return state

@@ -2,23 +2,45 @@
 
 from pdesurrogates.training.callbacks import EMA, SaveSurrogate
 from pdesurrogates.training.checkpoints import WholeCheckpoints
+from pdesurrogates.training.curriculum import Curriculum
 from pdesurrogates.training.datamodule import BatchStream, TrajectoryDataModule
-from pdesurrogates.training.losses import InputNoise, Loss, OneStep, Pushforward, Unrolled
+from pdesurrogates.training.distances import (
+    Distance,
+    MeanSquared,
+    Relative,
+    Sobolev,
+    SpectralDistance,
+    WeightedSum,
+)
+from pdesurrogates.training.losses import Loss, OneStep, Pushforward, Unrolled
+from pdesurrogates.training.mesh import MeshBatchStream, MeshDataModule
 from pdesurrogates.training.module import SurrogateModule
 from pdesurrogates.training.trainer import TrainingResult, train
+from pdesurrogates.training.transforms import AllPairs, BatchTransform, InputNoise
 
 __all__ = [
     "EMA",
+    "AllPairs",
     "BatchStream",
+    "BatchTransform",
+    "Curriculum",
+    "Distance",
     "InputNoise",
     "Loss",
+    "MeanSquared",
+    "MeshBatchStream",
+    "MeshDataModule",
     "OneStep",
     "Pushforward",
+    "Relative",
     "SaveSurrogate",
+    "Sobolev",
+    "SpectralDistance",
     "SurrogateModule",
     "TrainingResult",
     "TrajectoryDataModule",
     "Unrolled",
+    "WeightedSum",
     "WholeCheckpoints",
     "train",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -55,7 +56,20 @@ class BatchStream(Sampler[list[int]]):
 
 
 class _ResumableLoader(DataLoader):
-    """A loader whose place is known to the trainer; its state only proves that the data match."""
+    """A loader whose place is known to the trainer; its state only proves that the data match.
+
+    The stream is endless, so the length is what the trainer may call an epoch: whole passes that
+    hold whole updates. Otherwise an epoch would end with an update of fewer batches.
+    """
+
+    def __init__(
+        self, windows: TrajectoryWindows, *, batches_per_update: int, **options: Any
+    ) -> None:
+        super().__init__(windows, **options)
+        self.batches_per_update = batches_per_update
+
+    def __len__(self) -> int:
+        return math.lcm(super().__len__(), self.batches_per_update)
 
     def state_dict(self) -> dict[str, int]:
         stream = cast(BatchStream, self.batch_sampler)
@@ -144,7 +158,7 @@ class TrajectoryDataModule(L.LightningDataModule):
             if source is not None
         }
         for name, file in others.items():
-            _check_same(train, file, name)
+            self._check_same(train, file, name)
         split = {"validate": "validation", "test": "test"}.get(stage)
         if split is not None and split not in others:
             raise ValueError(
@@ -153,27 +167,40 @@ class TrajectoryDataModule(L.LightningDataModule):
             )
         if stage == "fit" and self.train_windows is None:
             module: Any = cast(Any, self.trainer).lightning_module
-            self.train_windows = TrajectoryWindows(
+            self.train_windows = self._windows(
                 train,
-                horizon=module.loss.horizon,
+                horizon=module.horizon,
                 stride=self.stride,
                 target_order=module.surrogate.target_order,
             )
         for name, file in others.items():
             if name not in self._evaluated:
                 horizon = min(self.rollout_steps, (file.num_times - 1) // self.stride)
-                self._evaluated[name] = TrajectoryWindows(
+                self._evaluated[name] = self._windows(
                     file, horizon=max(1, horizon), stride=self.stride
                 )
+
+    def _windows(self, file: TrajectoryFile, **options: Any) -> TrajectoryWindows:
+        return TrajectoryWindows(file, **options)
+
+    def _stream(self, windows: TrajectoryWindows, position: Callable[[], int]) -> BatchStream:
+        return BatchStream(len(windows), self.batch_size, self.seed, position)
+
+    def _check_same(self, train: TrajectoryFile, other: TrajectoryFile, name: str) -> None:
+        if other.fields.names != train.fields.names or not same_box(other.grid, train.grid):
+            raise ValueError(
+                f"{type(self).__name__}: `{name}` must have the fields and box of `train`, "
+                f"{train.fields.names} on {train.grid}, got {other.fields.names} on {other.grid} "
+                f"in {other.name}; give splits of one data set."
+            )
 
     def train_dataloader(self) -> DataLoader:
         windows = cast(TrajectoryWindows, self.train_windows)
         progress: Any = cast(Any, self.trainer).fit_loop.epoch_loop.batch_progress
-        stream = BatchStream(
-            len(windows), self.batch_size, self.seed, lambda: progress.total.processed
-        )
+        stream = self._stream(windows, lambda: progress.total.processed)
         return _ResumableLoader(
             windows,
+            batches_per_update=cast(Any, self.trainer).accumulate_grad_batches,
             batch_sampler=stream,
             num_workers=self.num_workers,
             collate_fn=self._collate(windows),
@@ -216,12 +243,3 @@ class _Collate:
 
 def _open(source: str | Path | TrajectoryFile) -> TrajectoryFile:
     return source if isinstance(source, TrajectoryFile) else open_trajectories(source)
-
-
-def _check_same(train: TrajectoryFile, other: TrajectoryFile, name: str) -> None:
-    if other.fields.names != train.fields.names or not same_box(other.grid, train.grid):
-        raise ValueError(
-            f"TrajectoryDataModule: `{name}` must have the fields and box of `train`, "
-            f"{train.fields.names} on {train.grid}, got {other.fields.names} on {other.grid} in "
-            f"{other.name}; give splits of one data set."
-        )

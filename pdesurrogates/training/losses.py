@@ -1,30 +1,35 @@
-"""What is minimised: one step, several steps, and the noise that the input may carry."""
+"""What is minimised? The error of one step, or of several steps of a rollout."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pdesurrogates.core import generator
-from pdesurrogates.surrogates import Surrogate
+from pdesurrogates.core import StatefulStep
+from pdesurrogates.surrogates import StochasticSurrogate, Surrogate
+from pdesurrogates.training.distances import Distance, MeanSquared
+from pdesurrogates.training.draws import Draw, draws
 
-__all__ = ["InputNoise", "Loss", "OneStep", "Pushforward", "Unrolled"]
+__all__ = ["Loss", "OneStep", "Pushforward", "Unrolled"]
 
 Batch = dict[str, Any]
 
 
 class Loss(ABC):
-    """A scalar to minimise, from a surrogate and a batch of windows."""
+    """A scalar to minimise, from a surrogate and a batch of windows.
+
+    Training names the batch: `batch["stream"]` is the seed of the run and the number of the
+    batch, `batch["update"]` the number of updates made so far.
+    """
 
     @property
     @abstractmethod
     def horizon(self) -> int:
-        """Future frames that a window must have."""
+        """Steps of the surrogate for which a window must have future frames."""
 
     @abstractmethod
     def __call__(self, surrogate: Surrogate, batch: Batch) -> Tensor:
@@ -33,123 +38,136 @@ class Loss(ABC):
 
 @dataclass(frozen=True)
 class OneStep(Loss):
-    """Mean squared error of the standardised target.
+    """Distance of the network's output from its standardised target.
 
-        loss = mean (N(z) - (y - mean_y) / std_y)^2
+        loss = distance( N(z), (y - mean_y) / std_y )
 
-    y is what the surrogate predicts: next state, change or derivative.
+    y is what the surrogate predicts: next state, change, derivative, or the noise to take out.
+
+    Args:
+        distance: What error means.
     """
+
+    distance: Distance = field(default_factory=MeanSquared)
 
     @property
     def horizon(self) -> int:
         return 1
 
     def __call__(self, surrogate: Surrogate, batch: Batch) -> Tensor:
-        return F.mse_loss(*surrogate.regression(batch))
+        prediction, target = surrogate.regression(batch)
+        return self.distance(surrogate.hold(prediction, target), target, surrogate.grid)
 
 
 @dataclass(frozen=True)
 class Unrolled(Loss):
-    """Mean squared error of the standardised states along a rollout, gradient through all steps.
+    """Mean distance of the standardised states along a rollout, gradient through the steps.
 
-        loss = 1/K sum_k mean ((u_k - u(t + k dt)) / std_u)^2,    k = 1 .. K
+        loss = 1/m sum_k distance( u_k / std_u, u(t + k dt) / std_u ),    k = K - m + 1 .. K
+
+    By default m = K: all steps count, with gradient through all of them. With `gradient_steps` m,
+    the first K - m steps are made without gradient and only lead to the state where the others
+    start: memory of m steps, and the network meets its own errors.
+
+    A bundle is one step here: its frames all count, and the rollout is cut between bundles only.
 
     Args:
         num_steps: Length K of the rollout [steps].
+        gradient_steps: Most steps m with gradient, counted from the end; all when `None`.
+        distance: What error means.
     """
 
     num_steps: int = 2
+    gradient_steps: int | None = None
+    distance: Distance = field(default_factory=MeanSquared)
 
     def __post_init__(self) -> None:
-        _check_num_steps(self)
+        _check_positive(self, "num_steps", self.num_steps)
+        if self.gradient_steps is not None:
+            _check_positive(self, "gradient_steps", self.gradient_steps)
 
     @property
     def horizon(self) -> int:
         return self.num_steps
 
     def __call__(self, surrogate: Surrogate, batch: Batch) -> Tensor:
-        step, t, dt, state = _start(surrogate, batch)
-        losses = []
-        for n in range(self.num_steps):
-            state = step(t + n * dt, state, dt)
-            losses.append(_state_loss(surrogate, step.observe(state), batch["future"][:, n]))
-        return torch.stack(losses).mean()
+        gradient_steps = min(self.gradient_steps or self.num_steps, self.num_steps)
+        return _rollout_loss(surrogate, batch, self.num_steps, gradient_steps, self.distance)
 
 
 @dataclass(frozen=True)
 class Pushforward(Loss):
-    """Mean squared error of the standardised state after K steps, gradient through the last one.
+    """Distance of the standardised state after K steps, gradient through the last one.
 
-        loss = mean ((step(u_{K-1}) - u(t + K dt)) / std_u)^2,    u_{K-1} without gradient
+        loss = distance( step(u_{K-1}) / std_u, u(t + K dt) / std_u ),  u_{K-1} without gradient
 
-    The network learns to correct the inputs that its own rollout makes.
+    The network learns to correct the inputs that its own rollout makes. With `random_length`
+    every update draws the number of steps uniformly from 1 .. K, so that true inputs, with no
+    step before the last, stay among them.
 
     Reference:
-        Message Passing Neural PDE Solvers (Brandstetter et al., 2022), section 3.1.
-        https://arxiv.org/abs/2202.03376
+        Message Passing Neural PDE Solvers (Brandstetter et al., 2022), section 3.1; their code
+        draws the length. https://arxiv.org/abs/2202.03376
 
     Args:
         num_steps: Length K of the rollout [steps].
+        random_length: Whether K is the largest of lengths drawn per update.
+        distance: What error means.
     """
 
     num_steps: int = 2
+    random_length: bool = False
+    distance: Distance = field(default_factory=MeanSquared)
 
     def __post_init__(self) -> None:
-        _check_num_steps(self)
+        _check_positive(self, "num_steps", self.num_steps)
 
     @property
     def horizon(self) -> int:
         return self.num_steps
 
     def __call__(self, surrogate: Surrogate, batch: Batch) -> Tensor:
-        step, t, dt, state = _start(surrogate, batch)
-        with torch.no_grad():
-            for n in range(self.num_steps - 1):
-                state = step(t + n * dt, state, dt)
-        state = step(t + (self.num_steps - 1) * dt, state, dt)
-        return _state_loss(surrogate, step.observe(state), batch["future"][:, self.num_steps - 1])
+        return _rollout_loss(surrogate, batch, self.length(batch), 1, self.distance)
+
+    def length(self, batch: Batch) -> int:
+        """Steps of the rollout for a batch."""
+        if not self.random_length:
+            return self.num_steps
+        source = draws(Draw.LENGTH, batch)
+        return int(torch.randint(1, self.num_steps + 1, (), generator=source))
 
 
-@dataclass(frozen=True)
-class InputNoise:
-    """Gaussian noise on the network's input; targets stay clean.
-
-        input = u + fraction std_u xi,    xi standard normal
-
-    The draw depends on the seed and the optimiser step only, so a resumed run sees the same.
-
-    Args:
-        fraction: Size of the noise in deviations of each channel over the training data.
-    """
-
-    fraction: float = 0.01
-
-    def __post_init__(self) -> None:
-        if not self.fraction >= 0:
-            raise ValueError(f"InputNoise: `fraction` must not be negative, got {self.fraction}.")
-
-    def __call__(self, surrogate: Surrogate, batch: Batch, *, seed: int, step: int) -> Batch:
-        """The batch with a noisy "input"."""
-        u = batch["history"][:, -1]
-        noise = torch.randn(u.shape, generator=generator(seed, step), dtype=u.dtype).to(u.device)
-        std = surrogate.state_normalizer.std.to(u).reshape(-1, *(1,) * (u.ndim - 2))
-        return {**batch, "input": u + self.fraction * std * noise}
+def _check_positive(loss: Loss, name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{type(loss).__name__}: `{name}` must be at least 1, got {value}.")
 
 
-def _check_num_steps(loss: Unrolled | Pushforward) -> None:
-    if loss.num_steps < 1:
-        raise ValueError(
-            f"{type(loss).__name__}: `num_steps` must be at least 1, got {loss.num_steps}."
-        )
-
-
-def _start(surrogate: Surrogate, batch: Batch) -> tuple:
-    """The bound step, time, step size and initial carried state of a batch of windows."""
-    step = surrogate.bind(parameters=batch["parameters"] if surrogate.parameter_names else None)
+def _rollout_loss(
+    surrogate: Surrogate, batch: Batch, num_steps: int, gradient_steps: int, distance: Distance
+) -> Tensor:
+    """Mean distance over the frames of the last `gradient_steps` of `num_steps` steps."""
+    step, t, dt = bound_step(surrogate, batch), batch["t"], surrogate.step_of(batch)
+    frames = surrogate.num_frames
+    first, last = (num_steps - gradient_steps) * frames, num_steps * frames
+    normalize, future = surrogate.state_normalizer.normalize, batch["future"]
     u = batch["input"] if "input" in batch else batch["history"][:, -1]
-    return step, batch["t"], surrogate.step_of(batch), step.initial_state(batch["t"], u)
+    state = step.initial_state(t, u)
+    with torch.no_grad():
+        for n in range(first):
+            state = step(t + n * dt, state, dt)
+    losses = []
+    for n in range(first, last):
+        state = step(t + n * dt, state, dt)
+        u = step.observe(state)
+        target = normalize(future[:, n].to(u.dtype))
+        losses.append(distance(surrogate.hold(normalize(u), target), target, surrogate.grid))
+    return torch.stack(losses).mean()
 
 
-def _state_loss(surrogate: Surrogate, u: Tensor, u_ref: Tensor) -> Tensor:
-    normalize = surrogate.state_normalizer.normalize
-    return F.mse_loss(normalize(u), normalize(u_ref.to(u.dtype)))
+def bound_step(surrogate: Surrogate, batch: Batch) -> StatefulStep:
+    """The step of a surrogate for a batch, its noise named by the number of the batch."""
+    parameters = batch["parameters"] if surrogate.parameter_names else None
+    if isinstance(surrogate, StochasticSurrogate):
+        seed = draws(Draw.SAMPLING, batch).initial_seed()
+        return surrogate.bind(parameters=parameters, seeds=seed)
+    return surrogate.bind(parameters=parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import lightning as L
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 
 from pdesurrogates.surrogates import Surrogate
-from pdesurrogates.training.losses import InputNoise, Loss, OneStep
+from pdesurrogates.training.losses import Loss, OneStep
+from pdesurrogates.training.transforms import BatchTransform, InputNoise
 
 __all__ = ["SurrogateModule"]
 
@@ -38,8 +40,9 @@ class SurrogateModule(L.LightningModule):
         warmup_steps: Steps of linear warm-up.
         schedule: "cosine" to zero at the last step, or "constant".
         gradient_clip: Largest gradient norm, `None` for no limit.
-        input_noise: Noise on the network's input while training.
-        seed: Seed of the noise.
+        input_noise: Noise on the network's input while training; the last of `transforms`.
+        transforms: What happens to a batch before the loss, in this order.
+        seed: Seed of all draws; they depend on it and on the number of the batch only.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class SurrogateModule(L.LightningModule):
         schedule: Literal["cosine", "constant"] = "cosine",
         gradient_clip: float | None = 1.0,
         input_noise: InputNoise | None = None,
+        transforms: Sequence[BatchTransform] = (),
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -70,15 +74,34 @@ class SurrogateModule(L.LightningModule):
         self.schedule = schedule
         self.gradient_clip = gradient_clip
         self.input_noise = input_noise
+        self.transforms = tuple(transforms)
         self.seed = seed
+        self._gradients: list[Tensor | None] | None = None
+
+    @property
+    def all_transforms(self) -> tuple[BatchTransform, ...]:
+        """`transforms`, and `input_noise` after them."""
+        noise = () if self.input_noise is None else (self.input_noise,)
+        return (*self.transforms, *noise)
+
+    @property
+    def horizon(self) -> int:
+        """Future frames that a window of training must have."""
+        frames = self.surrogate.num_frames
+        per_step = math.prod(transform.frames_per_step for transform in self.transforms)
+        return self.loss.horizon * frames * per_step
 
     def setup(self, stage: str) -> None:
-        datamodule: Any = cast(Any, self.trainer).datamodule
         if stage != "fit":
             return
         self.surrogate.train()
-        if self.surrogate.is_fitted:
-            return
+        if not self.surrogate.is_fitted:
+            self._fit_normalizers()
+        for transform in self.all_transforms:
+            transform.prepare(self.surrogate, self.loss)
+
+    def _fit_normalizers(self) -> None:
+        datamodule: Any = cast(Any, self.trainer).datamodule
         if datamodule is None or not hasattr(datamodule, "train_windows"):
             raise ValueError(
                 "SurrogateModule: normaliser statistics are missing and cannot be measured "
@@ -89,7 +112,7 @@ class SurrogateModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the weights of another surrogate before torch lists every one of them."""
-        own = {name: value.shape for name, value in self.state_dict().items()}
+        own = {name: value.shape for name, value in _tensors(self.state_dict()).items()}
         saved = {name: value.shape for name, value in checkpoint["state_dict"].items()}
         differing = [name for name in {**own, **saved} if own.get(name) != saved.get(name)]
         if differing:
@@ -100,17 +123,36 @@ class SurrogateModule(L.LightningModule):
                 f"{_size(own.get(name))} here, {_size(saved.get(name))} there; resume with the "
                 "configuration that wrote the checkpoint."
             )
+        self._gradients = checkpoint.get("gradients")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep gradients of an update whose batches are not all done; of the state, only tensors.
+
+        Networks of some packages put their arguments into their state, functions among them.
+        """
+        checkpoint["state_dict"] = _tensors(checkpoint["state_dict"])
+        if cast(Any, self.trainer).fit_loop._should_accumulate():
+            checkpoint["gradients"] = [weight.grad for weight in self.surrogate.parameters()]
+
+    def on_train_start(self) -> None:
+        if self._gradients is not None:
+            for weight, gradient in zip(self.surrogate.parameters(), self._gradients, strict=True):
+                weight.grad = None if gradient is None else gradient.to(weight)
+            self._gradients = None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        step = self.global_step
-        batch = {**batch, "stream": (self.seed, step)}
-        if self.input_noise is not None:
-            batch = self.input_noise(self.surrogate, batch, seed=self.seed, step=step)
-        loss = self.loss(self.surrogate, batch)
+        trainer, update = cast(Any, self.trainer), self.global_step
+        # Batches, not updates: one update may accumulate the gradients of several batches.
+        number = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        batch = {**batch, "stream": (self.seed, number), "update": update}
+        surrogate = self.surrogate.for_batch(batch)
+        for transform in self.all_transforms:
+            batch = transform(surrogate, batch, seed=self.seed, step=number)
+        loss = self.loss(surrogate, batch)
         # Reading the loss stops an accelerator; a NaN stays, so there it is found a little later.
-        if loss.device.type == "cpu" or step % _CHECK_EVERY == 0:
+        if loss.device.type == "cpu" or update % _CHECK_EVERY == 0:
             self._check_loss(loss)
-        if (step + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
+        if (update + 1) % trainer.log_every_n_steps == 0:
             self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
 
@@ -133,11 +175,13 @@ class SurrogateModule(L.LightningModule):
             self.clip_gradients(optimizer, limit, gradient_clip_algorithm or "norm")
 
     def configure_optimizers(self) -> dict:
+        # Lightning refuses to limit gradients of a fused optimiser in mixed precision.
+        is_mixed = str(self.trainer.precision).endswith("mixed")
         optimizer = torch.optim.AdamW(
             self.surrogate.parameters(),
             lr=self.learning_rate,
             weight_decay=self.weight_decay,
-            fused=True,
+            fused=not is_mixed and all(w.is_floating_point() for w in self.surrogate.parameters()),
         )
         total = self.trainer.estimated_stepping_batches
         scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -164,7 +208,7 @@ class SurrogateModule(L.LightningModule):
         self._log_scores("test", batch)
 
     def _log_scores(self, prefix: str, batch: Batch) -> None:
-        surrogate, future = self.surrogate, batch["future"]
+        surrogate, future = self.surrogate.for_batch(batch), batch["future"]
         step = surrogate.bind(batch["parameters"] if surrogate.parameter_names else None)
         dt = surrogate.step_of(batch)
         state = step.initial_state(batch["t"], batch["history"][:, -1])
@@ -174,6 +218,10 @@ class SurrogateModule(L.LightningModule):
                 if n == frame:
                     error = _relative_error(step.observe(state), future[:, n])
                     self.log(f"{prefix}/{name}", error, batch_size=len(future), prog_bar=True)
+
+
+def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def _size(shape: torch.Size | None) -> str:

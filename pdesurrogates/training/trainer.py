@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
+import torch
+from torch import Tensor
 
 from pdesurrogates.data import TrajectoryFile
 from pdesurrogates.surrogates import Surrogate
 from pdesurrogates.training.callbacks import EMA
 from pdesurrogates.training.datamodule import TrajectoryDataModule
-from pdesurrogates.training.losses import InputNoise, Loss
+from pdesurrogates.training.losses import Loss
 from pdesurrogates.training.module import SurrogateModule
+from pdesurrogates.training.transforms import BatchTransform, InputNoise
 
 __all__ = ["TrainingResult", "train"]
 
@@ -53,6 +56,9 @@ def train(
     warmup_steps: int = 0,
     gradient_clip: float | None = 1.0,
     input_noise: InputNoise | None = None,
+    transforms: Sequence[BatchTransform] = (),
+    accumulate_grad_batches: int = 1,
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
     ema_decay: float | None = 0.999,
     seed: int = 0,
     accelerator: str = "auto",
@@ -70,8 +76,11 @@ def train(
             and seed.
         num_steps: Updates.
         batch_size, stride: See `TrajectoryDataModule`.
-        loss, learning_rate, weight_decay, warmup_steps, gradient_clip, input_noise: See
-            `SurrogateModule`; the schedule is cosine.
+        loss, learning_rate, weight_decay, warmup_steps, gradient_clip, input_noise, transforms:
+            See `SurrogateModule`; the schedule is cosine.
+        accumulate_grad_batches: Batches whose mean gradient makes one update.
+        precision: "bf16-mixed" and "16-mixed" run the network at lower precision; weights,
+            states, Fourier transforms and losses stay in that of the weights.
         ema_decay: See `EMA`; `None` for no average.
         seed: Seed of the order of the windows and of the noise.
         accelerator: As in Lightning: "auto", "cpu", "gpu".
@@ -93,6 +102,7 @@ def train(
         warmup_steps=warmup_steps,
         gradient_clip=gradient_clip,
         input_noise=input_noise,
+        transforms=transforms,
         seed=seed,
     )
     record = _Losses(log_every)
@@ -104,6 +114,8 @@ def train(
             devices=1,
             max_steps=num_steps,
             max_epochs=-1,
+            accumulate_grad_batches=accumulate_grad_batches,
+            precision=precision,
             callbacks=callbacks,
             logger=False,
             enable_checkpointing=False,
@@ -120,11 +132,13 @@ def train(
 
 
 class _Losses(L.Callback):
-    """Keeps the training loss every few updates."""
+    """Keeps the training loss every few updates, mean over the batches of the update."""
 
     def __init__(self, every: int) -> None:
         self.every = every
         self.losses: list[tuple[int, float]] = []
+        self._parts: list[Tensor] = []
+        self._num_updates = 0
 
     def on_train_batch_end(
         self,
@@ -134,8 +148,13 @@ class _Losses(L.Callback):
         batch: object,
         batch_idx: int,
     ) -> None:
+        self._parts.append(outputs["loss"])  # divided by their number already
+        if trainer.global_step == self._num_updates:
+            return
+        self._num_updates = trainer.global_step
         if trainer.global_step % self.every == 0:
-            self.losses.append((trainer.global_step, float(outputs["loss"])))
+            self.losses.append((trainer.global_step, float(torch.stack(self._parts).sum())))
+        self._parts.clear()
 
 
 @contextmanager

@@ -54,9 +54,7 @@ def test_derivatives_of_periodic_padding(dim):
     both = tuple(n for amount in reversed(amounts) for n in (amount, amount))
     plain = F.pad(v, both, mode="circular")
     weight = torch.randn_like(plain)
-    found, expected = (
-        torch.autograd.grad((y * weight).sum(), v)[0] for y in (padded(v), plain)
-    )
+    found, expected = (torch.autograd.grad((y * weight).sum(), v)[0] for y in (padded(v), plain))
     torch.testing.assert_close(found, expected)
 
 

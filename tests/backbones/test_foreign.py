@@ -108,10 +108,28 @@ def test_the_network_sees_numbers_as_constant_channels():
     assert torch.equal(seen[0], torch.cat((u, numbers[..., None].expand(-1, -1, 8)), dim=1))
 
 
+class Spectral(nn.Module):
+    """A network whose first weights are complex."""
+
+    def __init__(self, modes: int = 4) -> None:
+        super().__init__()
+        self.modes = modes
+        self.weight = nn.Parameter(torch.ones(modes, dtype=torch.complex64))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, z):
+        coefficients = torch.fft.rfft(z.sum(1, keepdim=True))[..., : self.modes] * self.weight
+        return torch.fft.irfft(coefficients, n=z.shape[-1]) + self.bias
+
+
+def test_complex_weights_do_not_decide_the_precision(tmp_path):
+    surrogate = check_life(StateSurrogate, lambda channels: Spectral())
+    saved_equals_loaded(surrogate, tmp_path / "saved")
+
+
 def saved_equals_loaded(surrogate, folder):
     loaded = load_surrogate(save_surrogate(surrogate, folder))
-    u0 = waves().read(0)[:1].to(next(surrogate.backbone.parameters()).dtype)
-    parameters = torch.tensor([[1.5]])
+    u0, parameters = waves().read(0)[:1].float(), torch.tensor([[1.5]])
     expected = rollout(surrogate.bind(parameters), u0, TIMES)
     assert torch.equal(rollout(loaded.bind(parameters), u0, TIMES), expected)
     return loaded

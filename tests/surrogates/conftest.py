@@ -12,7 +12,11 @@ from pdesurrogates.equations import KuramotoSivashinsky
 from pdesurrogates.steppers import ETDRK, RK4, AdamsBashforth, Euler
 from pdesurrogates.surrogates import (
     DerivativeSurrogate,
+    DiffusionSurrogate,
+    FlowSurrogate,
+    FromState,
     HybridSurrogate,
+    PDERefiner,
     ResidualSurrogate,
     StateSurrogate,
 )
@@ -54,7 +58,37 @@ def make_hybrid(**options):
     return HybridSurrogate(backbone, KuramotoSivashinsky(), ETDRK(2), DT, **options)
 
 
-FAMILY = [make_state, make_residual, make_derivative, make_euler, make_history, make_hybrid]
+def sees_noised_answer(options):
+    """A network with channels for a noised answer and its level, too."""
+    return SmallFNO(options.pop("in_channels", 1) + 2)
+
+
+def make_refiner(**options):
+    return PDERefiner(sees_noised_answer(options), DT, num_refinement_steps=2, **options)
+
+
+def make_diffusion(**options):
+    return DiffusionSurrogate(sees_noised_answer(options), DT, num_steps=3, **options)
+
+
+def make_flow(**options):
+    return FlowSurrogate(sees_noised_answer(options), DT, num_steps=2, **options)
+
+
+def make_interpolant(**options):
+    return FlowSurrogate(sees_noised_answer(options), DT, start=FromState(0.5), **options)
+
+
+GENERATIVE = [make_refiner, make_diffusion, make_flow, make_interpolant]
+FAMILY = [
+    make_state,
+    make_residual,
+    make_derivative,
+    make_euler,
+    make_history,
+    make_hybrid,
+    *GENERATIVE,
+]
 
 
 @pytest.fixture
@@ -64,6 +98,11 @@ def small_fno():
 
 @pytest.fixture(params=FAMILY, ids=lambda make: make.__name__.removeprefix("make_"))
 def make(request):
+    return request.param
+
+
+@pytest.fixture(params=GENERATIVE, ids=lambda make: make.__name__.removeprefix("make_"))
+def make_generative(request):
     return request.param
 
 

@@ -118,6 +118,69 @@ def test_unsaveable_arguments_are_named(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+class Talkative(Scaled):
+    """Puts more than tensors into its state dict, as networks of neuraloperator do."""
+
+    def __init__(self, factor):
+        super().__init__(factor)
+        self.weight = nn.Parameter(torch.randn(2))
+
+    def state_dict(self, *arguments, prefix="", **options):
+        state = super().state_dict(*arguments, prefix=prefix, **options)
+        state[f"{prefix}_metadata"] = {"version": "2.0"}
+        return state
+
+
+def test_only_tensors_are_kept(tmp_path):
+    surrogate = StateSurrogate(Talkative(2.0), 0.1)
+    loaded = load_surrogate(save_surrogate(surrogate, tmp_path / "a"))
+    assert torch.equal(loaded.backbone.weight, surrogate.backbone.weight)
+
+
+class Doubled(nn.Module):
+    """Keeps another value than it was given."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width = 2 * width
+        self.layer = nn.Linear(self.width, 1)
+
+    def forward(self, u):
+        return u
+
+
+def test_a_network_that_would_come_back_otherwise_is_refused(tmp_path):
+    with pytest.raises(
+        TypeError, match=r"Doubled must .*'backbone.layer.weight': \(1, 6\) here, \(1, 12"
+    ):
+        save_surrogate(StateSurrogate(Doubled(3), 0.1), tmp_path / "a")
+    changed = FNO(num_modes=(4,), width=6, depth=1)
+    changed.project = nn.Linear(6, 1)
+    state = torch.get_rng_state()
+    with pytest.raises(TypeError, match=r"FNO must have the same weights .* keep every argument"):
+        save_surrogate(StateSurrogate(changed, 0.1), tmp_path / "a")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not (tmp_path / "a").exists()
+
+
+def test_arguments_that_cannot_be_read_back_are_refused(tmp_path):
+    layers = nn.Sequential(Scaled(1.0), Scaled(2.0))
+    with pytest.raises(
+        TypeError, match=r"Sequential takes any number of arguments, .* of your own"
+    ):
+        save_surrogate(StateSurrogate(layers, 0.1), tmp_path / "a")
+    compiled = torch.compile(Scaled(1.0), backend="eager")
+    with pytest.raises(TypeError, match=r"wrapped by torch.compile; give the network itself"):
+        save_surrogate(StateSurrogate(compiled, 0.1), tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    assert isinstance(
+        load_surrogate(
+            save_surrogate(StateSurrogate(nn.Identity(), 0.1), tmp_path / "b")
+        ).backbone,
+        nn.Identity,
+    )
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "weights.safetensors"])
 def test_missing_files(saved, name):
     (saved / name).unlink()
@@ -203,5 +266,20 @@ def test_weights_of_another_network(saved):
     with pytest.raises(ValueError, match=rf"`{name}` must have shape .* got \(1, 2\)"):
         load_surrogate(saved)
     save_file({key: value for key, value in weights.items() if key != name}, path)
-    with pytest.raises(ValueError, match=rf"weights do not fit config.yaml: missing \['{name}'"):
+    with pytest.raises(ValueError, match=rf"weights do not fit .* 1 missing, \['{name}'"):
         load_surrogate(saved)
+
+
+def test_weights_of_another_architecture_name_both(saved, tmp_path):
+    class_path = "pdesurrogates.backbones.DeepONet"
+    edit(
+        saved,
+        lambda c: c["surrogate"]["init_args"].update(
+            backbone={"class_path": class_path, "init_args": {"num_points": [15]}}
+        ),
+    )
+    with pytest.raises(
+        ValueError, match=r"a DerivativeSurrogate of DeepONet: \d+ missing, .*branch"
+    ) as error:
+        load_surrogate(saved)
+    assert "unknown, ['backbone.blocks" in str(error.value)

@@ -73,7 +73,9 @@ def test_parameters_reach_the_network_standardised(make, waves):
     rollout(surrogate.bind(parameters=torch.tensor([[0.5], [3.0]])), u0, TIMES[:2])
     speeds = waves.parameters["speed"]
     expected = (torch.tensor([0.5, 3.0]) - speeds.mean()) / speeds.std(correction=0)
-    assert torch.allclose(seen[0][:, 1], expected[:, None].expand(2, 15))
+    assert torch.allclose(
+        seen[0][:, 1 + surrogate.extra_channels], expected[:, None].expand(2, 15)
+    )
     with pytest.raises(ValueError, match=r"needs the parameters \('speed',\), got none"):
         surrogate(0.0, u0, 0.1)
     with pytest.raises(ValueError, match=r"must have shape \(batch, 1\)"):
@@ -118,7 +120,9 @@ def test_data_with_another_step_are_refused(make, waves):
 
 
 def test_a_backbone_with_wrong_channels_is_refused(make):
-    with pytest.raises(ValueError, match="backbone must have in_channels=2.*got in_channels=1"):
+    with pytest.raises(
+        ValueError, match=r"backbone must have in_channels=(2|4).*got in_channels=(1|3)"
+    ):
         make(parameter_names=("speed",))
 
 
