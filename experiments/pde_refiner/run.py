@@ -55,9 +55,9 @@ ARMS = (
     "refiner_3",
     "refiner_1",
     "residual_quarter",
+    "pushforward",
     "noise",
     "derivative_rk4",
-    "pushforward",
     "residual_half",
 )
 
@@ -302,8 +302,8 @@ def main() -> None:
             seed=seed,
             sigma_min=sigma if arm.startswith("refiner") else None,
         )
-        for arm in args.arms
         for seed in config["seeds"]
+        for arm in args.arms
     ]
     run_all(run_training, jobs, args.jobs)
 

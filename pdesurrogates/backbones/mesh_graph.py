@@ -213,6 +213,7 @@ def as_positions(points: Points, *, where: str) -> Tensor:
 
 
 def as_integers(values: Points, *, where: str, name: str) -> Tensor:
+    """Numbers of nodes or types as an int64 tensor."""
     numbers = torch.as_tensor(values).detach().cpu()
     if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
         raise TypeError(f"{where}: `{name}` must hold integers, got {numbers.dtype}.")
@@ -222,6 +223,7 @@ def as_integers(values: Points, *, where: str, name: str) -> Tensor:
 def as_periods(
     extent: Extent | None, positions: Tensor, *, where: str
 ) -> tuple[float | None, ...]:
+    """The period of each axis, `None` for those that are not periodic."""
     dim = positions.shape[1]
     if extent is None:
         return (None,) * dim
@@ -246,6 +248,7 @@ def search_tree(positions: Tensor, periods: tuple[float | None, ...]) -> KDTree:
 
 
 def refuse_duplicates(tree: KDTree, positions: Tensor, *, where: str) -> None:
+    """Refuse points that coincide to within rounding, naming the first pairs."""
     if len(positions) < 2:
         return
     size = float((positions.amax(dim=0) - positions.amin(dim=0)).max())

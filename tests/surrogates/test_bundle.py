@@ -105,7 +105,7 @@ def test_it_is_saved_and_loaded(waves, tmp_path):
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="must have out_channels=4 for .* 4 frame.*out_channels=3"):
+    with pytest.raises(ValueError, match="out_channels=4 for .* 4 frame.*out_channels=3"):
         BundleSurrogate(FNO(1, 3, num_modes=(4,)), 0.1, num_frames=4)
     with pytest.raises(ValueError, match="must have in_channels=2 for .*1 parameter"):
         BundleSurrogate(FNO(1, 2, num_modes=(4,)), 0.1, parameter_names=("speed",))
