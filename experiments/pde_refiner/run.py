@@ -267,29 +267,8 @@ def best_sigma(config: dict[str, Any], args: argparse.Namespace, rate: float) ->
     return max(jobs, key=validated)["sigma_min"]
 
 
-def main() -> None:
-    """Data, learning rates, noise levels on the first seed, all arms and seeds, summary."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--accelerator", default="cpu")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--quick", action="store_true", help="minutes instead of an hour")
-    args = parser.parse_args()
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
-    if args.quick:
-        config.update(num_steps=300, learning_rates=[3e-3], seeds=[0], sigmas=[2e-2])
-        for split in config["splits"].values():
-            split.update(num_trajectories=16, num_steps=min(120, split["num_steps"]))
-    started = time.perf_counter()
-    (args.output / "data").mkdir(parents=True, exist_ok=True)
-    for name, split in config["splits"].items():
-        path = args.output / "data" / f"{name}.hdf5"
-        if not path.exists():
-            generate({**config["data"], **split}, path)
-    print(f"data: {time.perf_counter() - started:.0f} s", flush=True)
-
+def train_all(config: dict[str, Any], args: argparse.Namespace) -> None:
+    """Learning rates, noise levels on the first seed, then all arms and seeds."""
     rates = best_rates(config, args)
     sigma = best_sigma(config, args, rates["refiner_3"])
     print(f"learning rates {rates}, sigma_min {sigma}", flush=True)
@@ -307,6 +286,35 @@ def main() -> None:
     ]
     run_all(run_training, jobs, args.jobs)
 
+
+def main() -> None:
+    """Data, trainings, summary."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--accelerator", default="cpu")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--quick", action="store_true", help="minutes instead of an hour")
+    parser.add_argument(
+        "--gather", action="store_true", help="train nothing, write results.json of what is there"
+    )
+    args = parser.parse_args()
+    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    if args.quick:
+        config.update(num_steps=300, learning_rates=[3e-3], seeds=[0], sigmas=[2e-2])
+        for split in config["splits"].values():
+            split.update(num_trajectories=16, num_steps=min(120, split["num_steps"]))
+    started = time.perf_counter()
+    (args.output / "data").mkdir(parents=True, exist_ok=True)
+    for name, split in config["splits"].items():
+        path = args.output / "data" / f"{name}.hdf5"
+        if not path.exists():
+            generate({**config["data"], **split}, path)
+    print(f"data: {time.perf_counter() - started:.0f} s", flush=True)
+
+    if not args.gather:
+        train_all(config, args)
     grouped: dict[str, list[dict[str, Any]]] = {}
     for record in read_records(args.output, "final_*.json"):
         noise = f", sigma_min {record['sigma_min']:g}" if record["sigma_min"] else ""
@@ -328,7 +336,6 @@ def main() -> None:
             **provenance(args.jobs),
             "config": config,
             "minutes": (time.perf_counter() - started) / 60,
-            "sigma_min": sigma,
             "rates": {
                 f"{r['arm']} {r['learning_rate']:g}": r["validation"]["relative_l2_first_quarter"]
                 for r in read_records(args.output, "rates_*.json")
