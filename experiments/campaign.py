@@ -22,9 +22,12 @@ from pdesurrogates.evaluation import (
     divergence_step,
     relative_l2,
 )
+from pdesurrogates.reference import generate
 
 __all__ = [
     "THRESHOLDS",
+    "floor_rows",
+    "make_data",
     "mean_or_inf",
     "over_seeds",
     "provenance",
@@ -70,9 +73,29 @@ def provenance(num_processes: int) -> dict[str, Any]:
     return {
         "command": " ".join(["python", *sys.argv]),
         "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {num_processes} processes",
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {num_processes} processes",
         "torch": torch.__version__,
     }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def make_data(config: dict[str, Any], output: Path) -> None:
+    """OUTPUT/data/<split>.hdf5 for every split of the configuration that is not there."""
+    started = time.perf_counter()
+    (output / "data").mkdir(parents=True, exist_ok=True)
+    for name, split in config["splits"].items():
+        path = output / "data" / f"{name}.hdf5"
+        if not path.exists():
+            generate({**config["data"], **split}, path)
+    print(f"data: {time.perf_counter() - started:.0f} s", flush=True)
 
 
 def rollout_scores(prediction: Tensor, truth: Tensor, times: list[float]) -> dict[str, Any]:
@@ -127,10 +150,21 @@ def over_seeds(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def seeds_text(entry: dict[str, Any], digits: int = 3) -> str:
+def seeds_text(seeds: Sequence[float], digits: int = 3) -> str:
     """Mean over seeds, and the smallest and largest seed, as in the tables of the READMEs."""
-    seeds = entry["seeds"]
-    low, high = min(seeds), max(seeds)
+    mean = f"{sum(seeds) / len(seeds):.{digits}g}"
     if len(seeds) == 1:
-        return f"{entry['mean']:.{digits}g}"
-    return f"{entry['mean']:.{digits}g} ({low:.{digits}g} .. {high:.{digits}g})"
+        return mean
+    return f"{mean} ({min(seeds):.{digits}g} .. {max(seeds):.{digits}g})"
+
+
+def floor_rows(floors: dict[str, Any]) -> list[str]:
+    """A table of `rollout_scores` of persistence and classical solvers."""
+    rows = ["| floor | mean error | time to corr. 0.8 | s / time |", "|---|---|---|---|"]
+    for name, floor in floors.items():
+        times = floor["correlation_time"]["0.8"]
+        rows.append(
+            f"| {name} | {floor['relative_l2_mean']:.3g} | {sum(times) / len(times):.3g} "
+            f"| {floor.get('seconds_per_unit_time', 0):.2g} |"
+        )
+    return rows

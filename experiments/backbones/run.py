@@ -21,6 +21,7 @@ import yaml
 from torch import nn
 
 from experiments.campaign import (
+    make_data,
     over_seeds,
     provenance,
     read_records,
@@ -30,7 +31,7 @@ from experiments.campaign import (
 )
 from pdesurrogates.data import TrajectoryFile, open_trajectories
 from pdesurrogates.evaluation import oracle_floor, persistence, relative_l2
-from pdesurrogates.reference import generate, load_recipe
+from pdesurrogates.reference import load_recipe
 from pdesurrogates.steppers import ETDRK, rollout
 from pdesurrogates.surrogates import ResidualSurrogate
 from pdesurrogates.training import TrajectoryDataModule, train
@@ -223,12 +224,7 @@ def main() -> None:
         for split in config["splits"].values():
             split.update(num_trajectories=8, num_steps=min(40, split["num_steps"]))
     started = time.perf_counter()
-    (args.output / "data").mkdir(parents=True, exist_ok=True)
-    for name, split in config["splits"].items():
-        path = args.output / "data" / f"{name}.hdf5"
-        if not path.exists():
-            generate({**config["data"], **split}, path)
-    print(f"data: {time.perf_counter() - started:.0f} s", flush=True)
+    make_data(config, args.output)
 
     rates = best_rates(config, args)
     print(f"learning rates {rates}", flush=True)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from experiments.campaign import seeds_text
+from experiments.campaign import floor_rows, seeds_text
+
+
+def seeds(entry: dict[str, Any]) -> str:
+    """Mean, smallest and largest seed of a score."""
+    return seeds_text(entry["seeds"])
 
 
 def main() -> None:
@@ -24,17 +30,11 @@ def main() -> None:
         seconds = sum(arm["processor_seconds"]) / len(arm["processor_seconds"])
         print(
             f"| {name} | {arm['parameters']} | {count} | {seconds:.0f} "
-            f"| {seeds_text(arm['one_step_relative_l2'])} | {seeds_text(arm['relative_l2_mean'])} "
-            f"| {seeds_text(time)} [{low:.3g}, {high:.3g}] "
+            f"| {seeds(arm['one_step_relative_l2'])} | {seeds(arm['relative_l2_mean'])} "
+            f"| {seeds(time)} [{low:.3g}, {high:.3g}] "
             f"| {' '.join(map(str, arm['diverged']))} |"
         )
-    print("\n| floor | mean error | time to corr. 0.8 | s / time |\n|---|---|---|---|")
-    for name, floor in result["floors"].items():
-        times = floor["correlation_time"]["0.8"]
-        print(
-            f"| {name} | {floor['relative_l2_mean']:.3g} | {sum(times) / len(times):.3g} "
-            f"| {floor.get('seconds_per_unit_time', 0):.2g} |"
-        )
+    print("\n" + "\n".join(floor_rows(result["floors"])))
     print("\n", round(result["minutes"]), "minutes, commit", result["commit"])
 
 

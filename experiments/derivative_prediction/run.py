@@ -20,6 +20,7 @@ import torch
 import yaml
 
 from experiments.campaign import (
+    make_data,
     over_seeds,
     provenance,
     read_records,
@@ -30,7 +31,7 @@ from experiments.campaign import (
 from pdesurrogates.backbones import FNO
 from pdesurrogates.data import TrajectoryFile, open_trajectories
 from pdesurrogates.evaluation import oracle_floor, persistence, relative_l2
-from pdesurrogates.reference import Recipe, generate, load_recipe
+from pdesurrogates.reference import Recipe, load_recipe
 from pdesurrogates.steppers import ETDRK, RK4, AdamsBashforth, Euler, Heun, Stepper, rollout
 from pdesurrogates.surrogates import (
     DerivativeSurrogate,
@@ -244,12 +245,7 @@ def main() -> None:
         for split in config["splits"].values():
             split.update(num_trajectories=8, num_steps=min(60, split["num_steps"]))
     started = time.perf_counter()
-    (args.output / "data").mkdir(parents=True, exist_ok=True)
-    for split in config["splits"]:
-        path = args.output / "data" / f"{split}.hdf5"
-        if not path.exists():
-            generate(_recipe(config, split), path)
-    print(f"data: {time.perf_counter() - started:.0f} s", flush=True)
+    make_data(config, args.output)
 
     first = config["seeds"][0]
     sweep = [

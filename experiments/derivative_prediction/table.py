@@ -10,6 +10,11 @@ from typing import Any
 from experiments.campaign import seeds_text
 
 
+def seeds(entry: dict[str, Any]) -> str:
+    """Mean, smallest and largest seed of a score."""
+    return seeds_text(entry["seeds"])
+
+
 def rows(arms: dict[str, Any]) -> list[str]:
     """One line per network, stepper and step."""
     lines = [
@@ -18,12 +23,12 @@ def rows(arms: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for name, arm in arms.items():
-        one = seeds_text(arm["one_step_relative_l2"]) if "one_step_relative_l2" in arm else ""
+        one = seeds(arm["one_step_relative_l2"]) if "one_step_relative_l2" in arm else ""
         time = arm["correlation_time_0.8"]
         low, high = time["interval"]
         lines.append(
-            f"| {name} | {one} | {seeds_text(arm['relative_l2_mean'])} "
-            f"| {seeds_text(arm['relative_l2_end'])} | {seeds_text(time)} [{low:.3g}, {high:.3g}] "
+            f"| {name} | {one} | {seeds(arm['relative_l2_mean'])} "
+            f"| {seeds(arm['relative_l2_end'])} | {seeds(time)} [{low:.3g}, {high:.3g}] "
             f"| {' '.join(map(str, arm['diverged']))} | {arm['calls_per_unit_time']['mean']:g} |"
         )
     return lines

@@ -1,6 +1,6 @@
 """Message passing on meshes it has seen, has not seen, and of other densities.
 
-    python experiments/message_passing/run.py experiments/message_passing/config.yaml OUTPUT
+    python -m experiments.message_passing.run experiments/message_passing/config.yaml OUTPUT
 
 Every training is one JSON file in OUTPUT; those that exist are not repeated, so a killed run
 continues. The last act gathers them in OUTPUT/results.json. `--quick` is a reduced run.
@@ -10,10 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +19,9 @@ import h5py
 import numpy as np
 import torch
 import yaml
-from fem import (
+
+from experiments.campaign import provenance, write_record
+from experiments.message_passing.fem import (
     Mesh,
     Problem,
     interpolated,
@@ -33,7 +31,6 @@ from fem import (
     solve,
     step_function,
 )
-
 from pdesurrogates import backbones
 from pdesurrogates.data import MeshTrajectoryFile, open_trajectories
 from pdesurrogates.evaluation import divergence_step, nrmse
@@ -211,7 +208,7 @@ def run_training(config: dict[str, Any], name: str, seed: int, output: Path, uni
     for split in TESTS:
         with open_trajectories(output / "data" / f"{split}.h5") as file:
             record[split] = scores(result.surrogate, file)
-    _write(target, record)
+    write_record(target, record)
     shown = {split: round(record[split]["nrmse"]["50"], 4) for split in TESTS}
     print(f"{name} seed {seed}: {result.seconds:.0f} s, nrmse at 50 {shown}", flush=True)
 
@@ -268,21 +265,6 @@ def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _write(path: Path, record: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
 def main() -> None:
     """Data, all trainings in turn, summary."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -311,16 +293,10 @@ def main() -> None:
         for name in config["arms"]:
             run_training(config, name, seed, args.output, unit)
     records = [json.loads(path.read_text()) for path in sorted(args.output.glob("*_seed*.json"))]
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    _write(
+    write_record(
         args.output / "results.json",
         {
-            "command": " ".join(["python", *sys.argv]),
-            "commit": commit.stdout.strip(),
-            "machine": {"processor": _processor(), "cores": os.cpu_count(), "threads": 1},
-            "torch": torch.__version__,
+            **provenance(1),
             "config": config,
             "edge_length": unit,
             "minutes": (time.perf_counter() - started) / 60,

@@ -1,4 +1,4 @@
-"""Markdown tables of a result: python experiments/message_passing/table.py RESULTS.json"""
+"""Markdown tables of a result: python -m experiments.message_passing.table RESULTS.json"""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import json
 import sys
 from pathlib import Path
 
+from experiments.campaign import seeds_text
+
 STEPS = ("1", "10", "50")
 SPLITS = ("seen", "unseen", "coarser", "finer")
 
 
-def spread(values: list[float], digits: int = 3) -> str:
-    mean = sum(values) / len(values)
-    return f"{mean:.{digits}g} ({min(values):.{digits}g} .. {max(values):.{digits}g})"
-
-
 def main() -> None:
+    """Print networks and baselines."""
     result = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     print("| network | meshes | 1 step | 10 steps | 50 steps | 50 steps over seen | diverged |")
     print("|---|---|---|---|---|---|---|")
     for name, arm in result["arms"].items():
         for split in SPLITS:
             scores = arm[split]
-            cells = [spread(scores["nrmse"][n]["seeds"]) for n in STEPS]
-            ratio = spread(scores["nrmse"]["50"]["ratio_to_seen"])
+            cells = [seeds_text(scores["nrmse"][n]["seeds"]) for n in STEPS]
+            ratio = seeds_text(scores["nrmse"]["50"]["ratio_to_seen"])
             diverged = " ".join(map(str, scores["diverged"]))
             print(f"| {name} | {split} | {' | '.join(cells)} | {ratio} | {diverged} |")
     print("\n| baseline | meshes | nodes solved | 1 step | 10 steps | 50 steps | ms per step |")
@@ -39,7 +37,7 @@ def main() -> None:
     print("\n| network | parameters | training seconds | ms per step, seen |")
     print("|---|---|---|---|")
     for name, arm in result["arms"].items():
-        seconds, cost = spread(arm["training_seconds"]), spread(arm["seen"]["ms_per_step"])
+        seconds, cost = seeds_text(arm["training_seconds"]), seeds_text(arm["seen"]["ms_per_step"])
         print(f"| {name} | {arm['parameters']} | {seconds} | {cost} |")
 
 

@@ -20,6 +20,7 @@ import yaml
 from torch import Tensor, nn
 
 from experiments.campaign import (
+    make_data,
     over_seeds,
     provenance,
     read_records,
@@ -35,7 +36,7 @@ from pdesurrogates.evaluation import (
     relative_l2,
     resample,
 )
-from pdesurrogates.reference import Recipe, generate, load_recipe
+from pdesurrogates.reference import Recipe, load_recipe
 from pdesurrogates.steppers import ETDRK, RK4, rollout
 from pdesurrogates.surrogates import (
     DerivativeSurrogate,
@@ -306,12 +307,7 @@ def main() -> None:
         for split in config["splits"].values():
             split.update(num_trajectories=16, num_steps=min(120, split["num_steps"]))
     started = time.perf_counter()
-    (args.output / "data").mkdir(parents=True, exist_ok=True)
-    for name, split in config["splits"].items():
-        path = args.output / "data" / f"{name}.hdf5"
-        if not path.exists():
-            generate({**config["data"], **split}, path)
-    print(f"data: {time.perf_counter() - started:.0f} s", flush=True)
+    make_data(config, args.output)
 
     if not args.gather:
         train_all(config, args)

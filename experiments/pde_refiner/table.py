@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from experiments.campaign import seeds_text
+from experiments.campaign import floor_rows, seeds_text
+
+
+def seeds(entry: dict[str, Any]) -> str:
+    """Mean, smallest and largest seed of a score."""
+    return seeds_text(entry["seeds"])
 
 
 def main() -> None:
@@ -20,20 +26,14 @@ def main() -> None:
         time = arm["correlation_time_0.8"]
         low, high = time["interval"]
         print(
-            f"| {name} | {seeds_text(arm['one_step_relative_l2'])} "
-            f"| {seeds_text(arm['high_wavenumbers'])} "
-            f"| {seeds_text(time)} [{low:.3g}, {high:.3g}] "
+            f"| {name} | {seeds(arm['one_step_relative_l2'])} "
+            f"| {seeds(arm['high_wavenumbers'])} "
+            f"| {seeds(time)} [{low:.3g}, {high:.3g}] "
             f"| {time['median']:.3g} ({time['deciles'][0]:.3g}, {time['deciles'][1]:.3g}) "
             f"| {' '.join(map(str, arm['diverged']))} | {arm['calls_per_unit_time']['mean']:g} "
             f"| {min(arm['seconds_per_unit_time']['seeds']):.2g} |"
         )
-    print("\n| floor | mean error | time to corr. 0.8 | s / time |\n|---|---|---|---|")
-    for name, floor in result["floors"].items():
-        times = floor["correlation_time"]["0.8"]
-        print(
-            f"| {name} | {floor['relative_l2_mean']:.3g} | {sum(times) / len(times):.3g} "
-            f"| {floor.get('seconds_per_unit_time', 0):.2g} |"
-        )
+    print("\n" + "\n".join(floor_rows(result["floors"])))
     truth = next(iter(result["arms"].values()))["high_wavenumbers_truth"]["mean"]
     print(f"\ntruth at k 30-42: {truth:.3g}; rates: {result['rates']}")
     print({k: [round(s) for s in v["training_seconds"]] for k, v in result["arms"].items()})

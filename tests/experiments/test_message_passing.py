@@ -13,8 +13,16 @@ FOLDER = Path(__file__).parents[2] / "experiments" / "message_passing"
 @pytest.mark.slow
 def test_reduced_run(tmp_path):
     subprocess.run(
-        [sys.executable, FOLDER / "run.py", FOLDER / "config.yaml", tmp_path, "--quick"],
+        [
+            sys.executable,
+            "-m",
+            "experiments.message_passing.run",
+            FOLDER / "config.yaml",
+            tmp_path,
+            "--quick",
+        ],
         check=True,
+        cwd=FOLDER.parents[1],
     )
     result = json.loads((tmp_path / "results.json").read_text())
     scores = result["arms"]["mp-pde"]
