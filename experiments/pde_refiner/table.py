@@ -37,7 +37,7 @@ def main() -> None:
     truth = next(iter(result["arms"].values()))["high_wavenumbers_truth"]["mean"]
     print(f"\ntruth at k 30-42: {truth:.3g}; rates: {result['rates']}")
     print({k: [round(s) for s in v["training_seconds"]] for k, v in result["arms"].items()})
-    print({v["parameters"] for v in result["arms"].values()}, round(result["minutes"]), "minutes")
+    print({v["parameters"] for v in result["arms"].values()})
 
 
 if __name__ == "__main__":

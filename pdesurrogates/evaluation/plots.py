@@ -114,8 +114,15 @@ def _polish(axes: Axes) -> None:
 
 def _legend_below(figure: Figure, axes: Axes, count: int) -> None:
     handles, labels = axes.get_legend_handles_labels()
+    letters = 2 * figure.get_figwidth() * 6  # of this size in a line, less the handles
+    fitting = max(1, int(letters / (max(map(len, labels), default=0) + 8)))
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(count, 4), fontsize=8, frameon=False
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(count, 4, fitting),
+        fontsize=8,
+        frameon=False,
     )
 
 
