@@ -114,7 +114,7 @@ def _polish(axes: Axes) -> None:
 
 def _legend_below(figure: Figure, axes: Axes, count: int) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    letters = 2 * figure.get_figwidth() * 6  # of this size in a line, less the handles
+    letters = 14 * figure.get_figwidth()  # of this size in a line
     fitting = max(1, int(letters / (max(map(len, labels), default=0) + 8)))
     figure.legend(
         handles,
