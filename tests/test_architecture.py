@@ -17,6 +17,7 @@ ROWS = {
     "linear": 1,
     "backbones": 1,
     "data": 1,
+    "sampling": 1,
     "equations": 2,
     "steppers": 2,
     "reference": 3,

@@ -13,6 +13,7 @@ from pdesurrogates.core.boundary import (
     boundary_sides,
     field_boundaries,
 )
+from pdesurrogates.core.box import Box
 from pdesurrogates.core.fields import FieldSpec
 from pdesurrogates.core.grid import Grid
 from pdesurrogates.core.seeding import NoiseStream, generator
@@ -30,6 +31,7 @@ __all__ = [
     "Boundary",
     "BoundaryCondition",
     "BoundarySides",
+    "Box",
     "Dirichlet",
     "FieldBoundary",
     "FieldSpec",

@@ -1,0 +1,3 @@
+"""How do I solve for unknowns? Least squares; linear systems."""
+
+__all__ = []
