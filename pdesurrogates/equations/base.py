@@ -11,11 +11,11 @@ from torch import Tensor
 
 from pdesurrogates.core import FieldSpec, Grid, check_state
 from pdesurrogates.operators import (
-    AutodiffDerivatives,
     Coefficient,
     Derivatives,
     FiniteDifferences,
     FourierOperator,
+    PointDerivatives,
     SpectralDerivatives,
     SpectralField,
     StaggeredGrid,
@@ -84,7 +84,7 @@ class Equation(ABC):
             time_derivative: u_t; by default the provider's own `d.dt(u)` (points with times).
         """
         if time_derivative is None:
-            if not isinstance(d, AutodiffDerivatives):
+            if not isinstance(d, PointDerivatives):
                 raise ValueError(
                     f"{type(self).__name__}.residual: on a grid the time derivative must be "
                     "given as `time_derivative`, e.g. data.time_derivative(trajectory, dt, 4)."

@@ -8,7 +8,10 @@ from pdesurrogates.operators.finite_difference_symbol import DifferenceSymbol
 from pdesurrogates.operators.finite_volume import FiniteVolumes
 from pdesurrogates.operators.fourier_operator import FourierOperator
 from pdesurrogates.operators.ghost_cells import GhostCells, Inflow, NoSlipWall, SlipWall
+from pdesurrogates.operators.jet import Jet
+from pdesurrogates.operators.jet_derivatives import JetDerivatives
 from pdesurrogates.operators.phi import phi, phi_matrix
+from pdesurrogates.operators.points import PointDerivatives
 from pdesurrogates.operators.poisson import FastPoisson
 from pdesurrogates.operators.reconstruction import (
     MUSCL,
@@ -53,9 +56,12 @@ __all__ = [
     "GhostCells",
     "HyperbolicLaw",
     "Inflow",
+    "Jet",
+    "JetDerivatives",
     "Limiter",
     "NoSlipWall",
     "NumericalFlux",
+    "PointDerivatives",
     "PressureSolver",
     "Reconstruction",
     "Rusanov",

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from pdesurrogates.operators.base import Coefficient, Derivatives
+from pdesurrogates.operators.points import PointDerivatives
 
 __all__ = ["AutodiffDerivatives"]
 
 
-class AutodiffDerivatives(Derivatives):
+class AutodiffDerivatives(PointDerivatives):
     """Derivatives of u(points) with respect to the points, by backward differentiation.
 
     A field is a tensor (batch, point, 1) computed from `points`; because each value depends on
@@ -31,11 +29,7 @@ class AutodiffDerivatives(Derivatives):
     """
 
     def __init__(self, points: Tensor, times: Tensor | None = None) -> None:
-        if points.ndim != 3:
-            raise ValueError(
-                "AutodiffDerivatives: `points` must have shape (batch, point, dim), got "
-                f"{tuple(points.shape)}; a list of points needs a batch axis: points[None]."
-            )
+        self._check_points(points)
         for tensor in (points, times):
             if tensor is not None and not tensor.requires_grad:
                 tensor.requires_grad_()
@@ -65,16 +59,8 @@ class AutodiffDerivatives(Derivatives):
         return u
 
     def dt(self, u: Tensor) -> Tensor:
-        """du/dt at fixed points, per channel.
-
-        Raises:
-            ValueError: If the provider was made without `times`.
-        """
         if self.times is None:
-            raise ValueError(
-                "AutodiffDerivatives: du/dt needs the times of the points; "
-                "use AutodiffDerivatives(points, times)."
-            )
+            raise self._needs_times()
         channels = []
         for channel in self.components(u):
             (slope,) = torch.autograd.grad(
@@ -87,17 +73,5 @@ class AutodiffDerivatives(Derivatives):
         # A one-channel field stays the same object, so that its gradient is computed once.
         return (u,) if u.shape[-1] == 1 else tuple(u.split(1, dim=-1))
 
-    def stack(self, *fields: Tensor) -> Tensor:
-        return fields[0] if len(fields) == 1 else torch.cat(fields, dim=-1)
-
-    def coefficient(self, value: Coefficient) -> Any:
-        if isinstance(value, Tensor):
-            if value.ndim > 1:
-                raise ValueError(
-                    "AutodiffDerivatives: a coefficient that varies in space must be a function "
-                    f"of the coordinates, got grid values {tuple(value.shape)}."
-                )
-            return value.reshape(-1, 1, 1) if value.ndim == 1 else value
-        if callable(value):
-            return value(*self.points.split(1, dim=-1))
-        return value
+    def values(self, u: Tensor) -> Tensor:
+        return u
