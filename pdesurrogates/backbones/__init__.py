@@ -2,6 +2,12 @@
 
 from pdesurrogates.backbones.base import Backbone
 from pdesurrogates.backbones.convolution import PaddedConv, TransposedConv
+from pdesurrogates.backbones.coordinate import (
+    MLP,
+    SIREN,
+    CoordinateNetwork,
+    FourierFeatureMLP,
+)
 from pdesurrogates.backbones.deeponet import DeepONet
 from pdesurrogates.backbones.embeddings import ConditionEmbedding, Modulation
 from pdesurrogates.backbones.fno import FNO, FactorisedFNO
@@ -34,14 +40,18 @@ from pdesurrogates.backbones.windows import WindowAttention
 __all__ = [
     "FNO",
     "FREE_TYPES",
+    "MLP",
+    "SIREN",
     "Backbone",
     "ChannelMLP",
     "ConditionEmbedding",
+    "CoordinateNetwork",
     "DeepONet",
     "DifferenceMessagePassing",
     "DilatedResNet",
     "FactorisedFNO",
     "FactorisedSpectralConv",
+    "FourierFeatureMLP",
     "MeshBackbone",
     "MeshGraph",
     "MessagePassing",

@@ -98,7 +98,11 @@ class Jet:
 
     @classmethod
     def __torch_function__(
-        cls, function: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
+        cls,
+        function: Callable,
+        types: Sequence[type],
+        args: tuple = (),
+        kwargs: dict | None = None,
     ) -> Any:
         rule = _RULES.get(function)
         if rule is None:
@@ -261,8 +265,11 @@ class _FromSlope(_Composite):
 
     def __init__(self, inner: Jet, value: Callable[[Tensor], Tensor], slope: Jet) -> None:
         super().__init__(inner)
-        self.value = value
+        self._function = value
         self._slope_jet = slope
+
+    def value(self, h: Tensor) -> Tensor:
+        return self._function(h)
 
     def compute_slope(self, index: Index) -> Part:
         return self._slope_jet.part(index)
@@ -386,9 +393,7 @@ def _add(u: Any, v: Any, *, alpha: float = 1.0) -> Jet:
     u = _constant(u, v)
     if isinstance(v, Jet):
         return Jet(lambda index: _plus(u.part(index), v.part(index), alpha), u.num_axes)
-    return Jet(
-        lambda index: u.part(index) if any(index) else u.values + alpha * v, u.num_axes
-    )
+    return Jet(lambda index: u.part(index) if any(index) else u.values + alpha * v, u.num_axes)
 
 
 def _sub(u: Any, v: Any, *, alpha: float = 1.0) -> Jet:
