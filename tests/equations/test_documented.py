@@ -24,6 +24,7 @@ from pdesurrogates.operators import (
     AutodiffDerivatives,
     FiniteDifferences,
     FiniteVolumes,
+    JetDerivatives,
     SpectralDerivatives,
     StaggeredGrid,
 )
@@ -149,10 +150,10 @@ def smooth_state(equation, x):
     return waves
 
 
-def rate_at_points(equation, grid):
-    d = AutodiffDerivatives(grid.coordinates().flatten(1).T[None].contiguous())
+def rate_at_points(equation, grid, provider=AutodiffDerivatives):
+    d = provider(grid.coordinates().flatten(1).T[None].contiguous())
     u = torch.cat(smooth_state(equation, d.points.split(1, dim=-1)), dim=-1)
-    return equation.on(d)(0.0, u).mT.unflatten(2, grid.shape)
+    return d.values(equation.on(d)(0.0, u)).mT.unflatten(2, grid.shape)
 
 
 def rate_on_grid(equation, provider, grid):
@@ -166,9 +167,11 @@ def test_providers(name):
     """Served means the right rate; everybody else is refused with an error."""
     equation = fewest(name)
     grid = Grid((96,) * dimension(equation), (2 * math.pi,), cell_centred=True)
-    is_served = {column: SERVED[name][column] == "yes" for column in (*PROVIDERS, "Autodiff")}
-    if is_served["Autodiff"]:
+    is_served = {column: SERVED[name][column] == "yes" for column in (*PROVIDERS, "Points")}
+    if is_served["Points"]:
         truth = rate_at_points(equation, grid)
+        by_jets = rate_at_points(equation, grid, JetDerivatives)
+        assert torch.allclose(by_jets, truth, rtol=1e-9, atol=1e-9)
     else:
         truth = rate_on_grid(equation, SpectralDerivatives(grid), grid)
         with pytest.raises(ValueError, match=name):
