@@ -40,21 +40,37 @@ from pdesurrogates.evaluation.spectra import (
     shell_wavenumbers,
     spectral_error,
 )
+from pdesurrogates.evaluation.staggering import (
+    AliasingProbe,
+    CriticalPath,
+    aliasing_probe,
+    amplification,
+    chain_splitting,
+    checkerboard_index,
+    critical_path,
+)
 from pdesurrogates.evaluation.timing import Timing, measure
 
 __all__ = [
+    "AliasingProbe",
     "Arm",
+    "CriticalPath",
     "FrontPoint",
     "Timing",
+    "aliasing_probe",
+    "amplification",
     "bootstrap_interval",
     "central_levels",
+    "chain_splitting",
     "cheapest_equal",
     "check_trajectories",
+    "checkerboard_index",
     "classical_front",
     "conservation_drift",
     "correlation",
     "correlation_time",
     "coverage",
+    "critical_path",
     "crps",
     "divergence_step",
     "divergence_time",

@@ -20,8 +20,13 @@ from pdesurrogates.surrogates.noise_levels import NoiseLevels, karras_levels, re
 from pdesurrogates.surrogates.refiner import PDERefiner
 from pdesurrogates.surrogates.residual import ResidualSurrogate
 from pdesurrogates.surrogates.samplers import DDIM, Ancestral, DPMSolverPP, EDMHeun, Sampler
+from pdesurrogates.surrogates.stagger import NeuralStagger
+from pdesurrogates.surrogates.stagger_processes import distribute
+from pdesurrogates.surrogates.stagger_walls import ProjectedStagger, wall_channels
+from pdesurrogates.surrogates.staggered_decomposition import StaggeredDecomposition
 from pdesurrogates.surrogates.state import StateSurrogate
 from pdesurrogates.surrogates.stochastic import StochasticSurrogate
+from pdesurrogates.surrogates.sub_networks import SubNetworks
 
 __all__ = [
     "DDIM",
@@ -36,16 +41,21 @@ __all__ = [
     "FromState",
     "HybridSurrogate",
     "MapSurrogate",
+    "NeuralStagger",
     "NoiseLevels",
     "PDERefiner",
+    "ProjectedStagger",
     "ResidualSurrogate",
     "Sampler",
+    "StaggeredDecomposition",
     "StateSurrogate",
     "StochasticSurrogate",
+    "SubNetworks",
     "Surrogate",
     "accelerate",
     "bind_members",
     "check_saveable",
+    "distribute",
     "karras_levels",
     "load_surrogate",
     "member_seed",
@@ -55,4 +65,5 @@ __all__ = [
     "same_box",
     "save_surrogate",
     "stream_ensemble",
+    "wall_channels",
 ]

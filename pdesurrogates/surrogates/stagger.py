@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdesurrogates.core import FieldSpec, Grid, OneStepMap, StatefulStep
@@ -16,9 +14,10 @@ from pdesurrogates.data import Normalizer
 from pdesurrogates.surrogates.base import Batch
 from pdesurrogates.surrogates.map import MapSurrogate
 from pdesurrogates.surrogates.staggered_decomposition import StaggeredDecomposition
+from pdesurrogates.surrogates.staggered_steps import ChainsStep, SubGridStep
 from pdesurrogates.surrogates.sub_networks import SubNetworks
 
-__all__ = ["NeuralStagger", "SubGridStep"]
+__all__ = ["NeuralStagger"]
 
 
 class NeuralStagger(MapSurrogate):
@@ -201,6 +200,18 @@ class NeuralStagger(MapSurrogate):
         other.__dict__["start"] = step
         return other
 
+    def check_input(self, u: Tensor) -> None:
+        """Refuse a state that cannot be divided, or on other points than constants and walls."""
+        super().check_input(u)
+        space, grid = tuple(u.shape[2:]), self.grid
+        self.decomposition.coarse_shape(space)
+        needs_grid = self.num_constants > 0 or self.has_fixed_points
+        if needs_grid and grid is not None and space != grid.shape:
+            raise ValueError(
+                f"NeuralStagger: constants and fixed points are on the grid {grid.shape}, got a "
+                f"state with {space} points; resample the state, or build the surrogate anew."
+            )
+
     # --- the map ------------------------------------------------------------------------------
 
     def advance(self, u: Tensor, y: Tensor, dt: float | Tensor | None = None) -> Tensor:
@@ -274,30 +285,31 @@ class NeuralStagger(MapSurrogate):
             own = conditioning.to(inputs).expand(batch, -1)
             parts.append(own.expand(count, *own.shape))
         if self.knows_offset:
-            places = self._places().to(inputs)
+            places = self.places().to(inputs)
             parts.append(places[:, None].expand(count, batch, places.shape[1]))
         return torch.cat(parts, dim=-1).flatten(0, 1) if parts else None
 
-    def _places(self) -> Tensor:
+    def places(self) -> Tensor:
         """Offsets of the sub-grids in -1 .. 1, (sub_grid, axis)."""
         factors = torch.tensor(self.space)
         return 2 * torch.tensor(self.decomposition.offsets) / (factors - 1).clamp(min=1) - 1
 
     # --- one sub-grid by itself ---------------------------------------------------------------
 
-    def sub_calls(self, u: Tensor) -> list[Callable[[], Tensor]]:
+    def sub_calls(self, u: Tensor, parameters: Tensor | None = None) -> list[Callable[[], Tensor]]:
         """One call per sub-grid that runs its network alone; the slowest is the critical path.
 
         Args:
             u: State (batch, channel, *space).
+            parameters: Values of `parameter_names`, (batch, parameter).
         """
         inputs = self.sub_inputs(u)
-        conditions = self._sub_conditions(None, inputs)
+        conditions = self._sub_conditions(self._condition(parameters), inputs)
 
         def call(index: int) -> Callable[[], Tensor]:
             z, number = inputs[:, index].contiguous(), u.shape[0]
             own = None if conditions is None else conditions[index * number :][:number]
-            view = self._of_sub_grid(index)
+            view = self.of_sub_grid(index)
             return lambda: view._call_backbone(z, own)
 
         return [call(index) for index in range(inputs.shape[1])]
@@ -322,7 +334,7 @@ class NeuralStagger(MapSurrogate):
             )
         return SubGridStep(self, index, self._condition(parameters))
 
-    def _of_sub_grid(self, index: int) -> Self:
+    def of_sub_grid(self, index: int) -> Self:
         """A view whose backbone is the network of one sub-grid."""
         if not isinstance(self.backbone, SubNetworks):
             return self
@@ -333,7 +345,7 @@ class NeuralStagger(MapSurrogate):
     # --- stepping and training ----------------------------------------------------------------
 
     def _step(self, conditioning: Tensor | None) -> StatefulStep:
-        return _ChainsStep(self, conditioning, self.start)
+        return ChainsStep(self, conditioning, self.start)
 
     def target(self, batch: Batch) -> Tensor:
         """The difference of the frame k steps ahead and the last frame, float64."""
@@ -360,79 +372,3 @@ def _fill(surrogate: NeuralStagger, name: str, exists: bool, values: Tensor) -> 
             f"{tuple(values.shape)}."
         )
     buffer.copy_(values)
-
-
-@dataclass(frozen=True)
-class SubGridStep:
-    """One sub-grid advanced by its own network, without re-assembly: (t, U, k dt) -> U_next."""
-
-    surrogate: NeuralStagger
-    index: int
-    conditioning: Tensor | None
-
-    def __call__(self, t: float | Tensor, u: Tensor, dt: float | Tensor) -> Tensor:
-        surrogate = self.surrogate
-        place = surrogate.decomposition.offsets[self.index]
-        z = surrogate.state_normalizer.normalize(u)
-        if surrogate.num_constants:
-            constants = surrogate.decomposition.split(surrogate.constants[None])[:, self.index]
-            z = torch.cat((z, constants.to(z).expand(u.shape[0], *constants.shape[1:])), dim=1)
-        condition = self.conditioning
-        if surrogate.knows_offset:
-            row = surrogate._places()[self.index].to(z).expand(u.shape[0], len(place))
-            given = () if condition is None else (condition.to(z).expand(u.shape[0], -1),)
-            condition = torch.cat((*given, row), dim=1)
-        y = surrogate._of_sub_grid(self.index)._call_backbone(z, condition).to(u.dtype)
-        u_next = u + surrogate.target_normalizer.denormalize(y)
-        if not surrogate.has_fixed_points:
-            return u_next
-        fixed = surrogate.decomposition.split(surrogate.is_fixed[None])[:, self.index]
-        return torch.where(fixed, u, u_next)
-
-
-@dataclass(frozen=True)
-class _Chains:
-    """The frames of one round, one per chain; how many exist, and which one is shown."""
-
-    frames: tuple[Tensor, ...]  # k of them once started, oldest first
-    position: int
-    start_state: Any = None
-
-
-@dataclass(frozen=True)
-class _ChainsStep:
-    """k interleaved chains as a `StatefulStep` that hands out one frame per step."""
-
-    surrogate: NeuralStagger
-    conditioning: Tensor | None
-    start: OneStepMap | StatefulStep | None
-
-    def initial_state(self, t: float | Tensor, u0: Tensor) -> _Chains:
-        if self.surrogate.time == 1:
-            return _Chains((u0,), 0)
-        if self.start is None:
-            raise ValueError(
-                f"NeuralStagger: {self.surrogate.time} chains need as many first frames, and only "
-                "one is given; name the classical step that makes the others, "
-                "surrogate.with_start(ETDRK(4).bind(equation.on(grid)))."
-            )
-        has_memory = isinstance(self.start, StatefulStep)
-        return _Chains((u0,), 0, self.start.initial_state(t, u0) if has_memory else u0)
-
-    def __call__(self, t: float | Tensor, state: _Chains, dt: float | Tensor) -> _Chains:
-        if state.position + 1 < len(state.frames):
-            return _Chains(state.frames, state.position + 1)
-        if len(state.frames) < self.surrogate.time:
-            return self._started(t, state, dt)
-        frames = torch.stack(state.frames, dim=1)
-        return _Chains(self.surrogate.predict_frames(frames, self.conditioning).unbind(1), 0)
-
-    def _started(self, t: float | Tensor, state: _Chains, dt: float | Tensor) -> _Chains:
-        """One more of the first k frames, from the classical step."""
-        start: Any = self.start
-        following = start(t, state.start_state, dt)
-        u = start.observe(following) if isinstance(start, StatefulStep) else following
-        return _Chains((*state.frames, u.to(state.frames[0])), state.position + 1, following)
-
-    def observe(self, state: _Chains) -> Tensor:
-        return state.frames[state.position]

@@ -1,15 +1,14 @@
-"""Several networks of one kind as one: a part of the batch for each, here or over processes."""
+"""Several networks of one kind as one, each for its part of the batch."""
 
 from __future__ import annotations
 
 import copy
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["SubNetworks", "distribute"]
+__all__ = ["SubNetworks"]
 
 
 class SubNetworks(nn.Module):
@@ -82,51 +81,3 @@ class SubNetworks(nn.Module):
 
         parts = [each.unflatten(0, (self.number, -1)) for each in inputs]
         return torch.func.vmap(one, randomness="different")(stacked, *parts).flatten(0, 1)
-
-
-def distribute[Model: nn.Module](
-    surrogate: Model, num_sub_grids: int, group: dist.ProcessGroup | None = None
-) -> Model:
-    """A view of a `NeuralStagger` whose sub-networks are shared out over processes; inference.
-
-    Process r of R computes the sub-grids r S / R .. (r + 1) S / R - 1 and receives the
-    others: one `all_gather` of coarse increments per call. Every process holds the same
-    field and the same weights, and ends with the same result.
-
-    Args:
-        surrogate: The surrogate, the same in every process.
-        num_sub_grids: S, `surrogate.decomposition.num_sub_grids`.
-        group: Processes of `torch.distributed`; all when `None`.
-
-    Raises:
-        RuntimeError: If `torch.distributed` is not initialised.
-        ValueError: If S is not a multiple of the number of processes.
-    """
-    if not (dist.is_available() and dist.is_initialized()):
-        raise RuntimeError(
-            "distribute: torch.distributed is not initialised; start the processes with torchrun "
-            "and call torch.distributed.init_process_group first."
-        )
-    size, rank = dist.get_world_size(group), dist.get_rank(group)
-    if num_sub_grids % size:
-        raise ValueError(
-            f"distribute: the number of sub-grids must be a multiple of the processes, got "
-            f"{num_sub_grids} sub-grids for {size} processes."
-        )
-    share = num_sub_grids // size
-
-    def run(network: nn.Module, *inputs: Tensor) -> Tensor:
-        own = [each.chunk(size)[rank] for each in inputs]
-        if isinstance(network, SubNetworks):
-            networks = network.networks[rank * share : (rank + 1) * share]
-            parts = zip(*(each.chunk(share) for each in own), strict=True)
-            y = torch.cat([net(*part) for net, part in zip(networks, parts, strict=True)])
-        else:
-            y = network(*own)
-        gathered = [torch.empty_like(y) for _ in range(size)]
-        dist.all_gather(gathered, y.contiguous(), group=group)
-        return torch.cat(gathered)
-
-    view = copy.copy(surrogate)
-    view.run_network = run
-    return view

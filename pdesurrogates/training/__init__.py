@@ -15,6 +15,18 @@ from pdesurrogates.training.distances import (
 from pdesurrogates.training.losses import Loss, OneStep, Pushforward, Unrolled
 from pdesurrogates.training.mesh import MeshBatchStream, MeshDataModule
 from pdesurrogates.training.module import SurrogateModule
+from pdesurrogates.training.physics import (
+    PhysicsLoss,
+    fit_to_equation,
+    next_frames,
+    step_residual,
+)
+from pdesurrogates.training.self_rolled import (
+    FreshFrames,
+    PhysicsTraining,
+    SelfRolledPool,
+    train_on_physics,
+)
 from pdesurrogates.training.trainer import TrainingResult, train
 from pdesurrogates.training.transforms import AllPairs, BatchTransform, InputNoise
 
@@ -25,15 +37,19 @@ __all__ = [
     "BatchTransform",
     "Curriculum",
     "Distance",
+    "FreshFrames",
     "InputNoise",
     "Loss",
     "MeanSquared",
     "MeshBatchStream",
     "MeshDataModule",
     "OneStep",
+    "PhysicsLoss",
+    "PhysicsTraining",
     "Pushforward",
     "Relative",
     "SaveSurrogate",
+    "SelfRolledPool",
     "Sobolev",
     "SpectralDistance",
     "SurrogateModule",
@@ -42,5 +58,9 @@ __all__ = [
     "Unrolled",
     "WeightedSum",
     "WholeCheckpoints",
+    "fit_to_equation",
+    "next_frames",
+    "step_residual",
     "train",
+    "train_on_physics",
 ]
