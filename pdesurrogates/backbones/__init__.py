@@ -8,6 +8,7 @@ from pdesurrogates.backbones.coordinate import (
     CoordinateNetwork,
     FourierFeatureMLP,
 )
+from pdesurrogates.backbones.coordinate_grid import MultiresolutionGrid
 from pdesurrogates.backbones.deeponet import DeepONet
 from pdesurrogates.backbones.embeddings import ConditionEmbedding, Modulation
 from pdesurrogates.backbones.fno import FNO, FactorisedFNO
@@ -56,6 +57,7 @@ __all__ = [
     "MeshGraph",
     "MessagePassing",
     "Modulation",
+    "MultiresolutionGrid",
     "OperatorTransformer",
     "PaddedConv",
     "SliceAttention",

@@ -1,6 +1,7 @@
 """What is the PDE? Each equation is written once and serves every derivative provider that can."""
 
 from pdesurrogates.equations import exact
+from pdesurrogates.equations.advection_diffusion import AdvectionDiffusion
 from pdesurrogates.equations.base import (
     BoundEquation,
     Equation,
@@ -32,6 +33,7 @@ from pdesurrogates.equations.waves import Wave
 
 __all__ = [
     "Advection",
+    "AdvectionDiffusion",
     "AllenCahn",
     "BalancedShallowWater",
     "BoundEquation",

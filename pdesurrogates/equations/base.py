@@ -92,6 +92,25 @@ class Equation(ABC):
             time_derivative = d.dt(u)
         return time_derivative - self.rhs(t, u, d)
 
+    def characteristic_velocity(self, t: float | Tensor, u: Any, d: Derivatives) -> Any:
+        """Velocity a(u) of the points along which the equation loses its advection, in 1D:
+
+            x_t = a(u),   u_t = rhs(t, u) + a u_x   along x(t)       [length/time]
+
+        Args:
+            t: Time, where the equation depends on it.
+            u: State as the provider takes it.
+            d: Derivative provider.
+
+        Raises:
+            ValueError: If no such velocity is known, or there is not one for all components.
+        """
+        raise ValueError(
+            f"{type(self).__name__} has no characteristic velocity; Advection, Burgers in 1D, "
+            "Diffusion, AdvectionDiffusion, AllenCahn and FisherKPP have one. Define "
+            "`characteristic_velocity` in a subclass, or use a network of x and t (PINN)."
+        )
+
     def on(self, where: Grid | Derivatives) -> BoundEquation:
         """This equation as a time derivative f(t, u) on a grid or with a given provider.
 

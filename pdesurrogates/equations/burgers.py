@@ -84,6 +84,13 @@ class Burgers(ConservationLaw):
         velocity = d.components(u)
         return d.stack(*(-self._advection(velocity, component, d) for component in velocity))
 
+    def characteristic_velocity(self, t: float | Tensor, u: Any, d: Derivatives) -> Any:
+        if self.dim > 1:
+            raise ValueError(
+                f"Burgers: the characteristic velocity is defined in 1D, got dim={self.dim}."
+            )
+        return u
+
     @staticmethod
     def _advection(velocity: tuple[Any, ...], component: Any, d: Derivatives) -> Any:
         terms = [v * slope for v, slope in zip(velocity, d.gradient(component), strict=True)]

@@ -36,6 +36,9 @@ class AllenCahn(Equation):
     def nonlinear(self, t: float | Tensor, u: Any, d: Derivatives) -> Any:
         return -(u * u * u) * d.coefficient(self.reaction)
 
+    def characteristic_velocity(self, t: float | Tensor, u: Any, d: Derivatives) -> Any:
+        return 0.0
+
 
 @dataclass(frozen=True)
 class FisherKPP(Equation):
@@ -56,6 +59,9 @@ class FisherKPP(Equation):
 
     def nonlinear(self, t: float | Tensor, u: Any, d: Derivatives) -> Any:
         return -(u * u) * d.coefficient(self.growth)
+
+    def characteristic_velocity(self, t: float | Tensor, u: Any, d: Derivatives) -> Any:
+        return 0.0
 
 
 @dataclass(frozen=True)

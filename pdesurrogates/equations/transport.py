@@ -39,6 +39,17 @@ class Advection(Equation):
         ]
         return sum(terms[1:], start=terms[0])
 
+    def characteristic_velocity(self, t: float | Tensor, u: Any, d: Derivatives) -> Any:
+        velocity = self.velocity
+        if isinstance(velocity, (tuple, list)):
+            if len(velocity) != 1:
+                raise ValueError(
+                    "Advection: the characteristic velocity is defined in 1D, got a `velocity` "
+                    f"with {len(velocity)} entries."
+                )
+            velocity = velocity[0]
+        return d.coefficient(velocity)
+
     def conserved_quantities(self, u: Tensor, grid: Grid) -> dict[str, Tensor]:
         u = u.double().squeeze(-grid.dim - 1)
         return {"mass": self._integral(u, grid), "energy": self._integral(u**2, grid)}
@@ -67,6 +78,9 @@ class Diffusion(Equation):
             return None
         diffusivity = d.coefficient(self.diffusivity)
         return d.divergence(*(diffusivity * slope for slope in d.gradient(u)))
+
+    def characteristic_velocity(self, t: float | Tensor, u: Any, d: Derivatives) -> Any:
+        return 0.0
 
     def conserved_quantities(self, u: Tensor, grid: Grid) -> dict[str, Tensor]:
         return {"mass": self._integral(u.double().squeeze(-grid.dim - 1), grid)}

@@ -10,6 +10,7 @@ from pdesurrogates.operators.fourier_operator import FourierOperator
 from pdesurrogates.operators.ghost_cells import GhostCells, Inflow, NoSlipWall, SlipWall
 from pdesurrogates.operators.jet import Jet
 from pdesurrogates.operators.jet_derivatives import JetDerivatives
+from pdesurrogates.operators.lagrangian import LagrangianDerivatives
 from pdesurrogates.operators.phi import phi, phi_matrix
 from pdesurrogates.operators.points import PointDerivatives
 from pdesurrogates.operators.poisson import FastPoisson
@@ -58,6 +59,7 @@ __all__ = [
     "Inflow",
     "Jet",
     "JetDerivatives",
+    "LagrangianDerivatives",
     "Limiter",
     "NoSlipWall",
     "NumericalFlux",

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdesurrogates.operators import jet_functions  # noqa: F401 (adds its rules)
 from pdesurrogates.operators.jet import Index, Jet, Part
 from pdesurrogates.operators.points import PointDerivatives
 
@@ -58,7 +59,7 @@ class JetDerivatives(PointDerivatives):
         return known[1]
 
     def values(self, u: Any) -> Tensor:
-        return u.values if isinstance(u, Jet) else u
+        return u.values.contiguous() if isinstance(u, Jet) else u
 
 
 def _coordinate(points: Tensor, num_axes: int, first_axis: int) -> Jet:

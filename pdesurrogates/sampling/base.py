@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -51,6 +51,9 @@ class Sampler(ABC):
         num_residual_evaluations: Points at which `update` has asked for the residual, for
             comparisons at equal cost.
     """
+
+    is_quadrature: ClassVar[bool] = False
+    """Whether means over the points are wanted as integrals, with `importance` as weights."""
 
     def __init__(self, domain: Box) -> None:
         self.domain = domain

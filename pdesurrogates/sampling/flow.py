@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from pdesurrogates.core import Box, generator
 from pdesurrogates.sampling.base import check_num_points, uniform_points
@@ -39,7 +38,7 @@ class SplineFlow(nn.Module):
 
     Args:
         domain: Box of the points.
-        num_couplings: Couplings per stage.
+        num_couplings: Couplings per stage; default: 6, or 2 ceil(log2 dim) if that is more.
         width: Hidden width of the networks (two hidden layers, tanh).
         num_bins: Bins per spline.
         num_frozen: Coordinates that are left alone from one stage to the next, the last first;
@@ -59,13 +58,15 @@ class SplineFlow(nn.Module):
         self,
         domain: Box,
         *,
-        num_couplings: int = 6,
+        num_couplings: int | None = None,
         width: int = 32,
         num_bins: int = 16,
         num_frozen: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if num_couplings is None:
+            num_couplings = max(6, 2 * (domain.dim - 1).bit_length())
         if min(num_couplings, width, num_bins) < 1 or num_bins > 200 or num_frozen < 0:
             raise ValueError(
                 "SplineFlow: `num_couplings` and `width` must be at least 1, `num_bins` in 1 .. "
@@ -122,6 +123,7 @@ class SplineFlow(nn.Module):
         """T^-1: unit box (num_points, dim) to the domain, with log p there."""
         total = z.new_full(z.shape[:1], -math.log(self.domain.volume))
         for coupling in reversed(self.couplings):
+            assert isinstance(coupling, _Coupling)
             z, log_slope = coupling.inverse(z)
             total = total + log_slope
         return self.domain.from_unit(z), total
@@ -138,16 +140,18 @@ class _Coupling(nn.Module):
         self.given = [i for i in range(active) if i not in changed]
         self.num_bins = num_bins
         sizes = (max(1, len(self.given)), width, width, len(changed) * (3 * num_bins + 1))
-        layers: list[nn.Module] = []
-        for n_in, n_out in zip(sizes, sizes[1:], strict=False):
-            layer = skip_init(nn.Linear, n_in, n_out)
-            bound = 1 / math.sqrt(n_in)
+        linear = [
+            nn.Linear(n_in, n_out, device="meta")
+            for n_in, n_out in zip(sizes, sizes[1:], strict=False)
+        ]
+        for layer in linear:
+            layer.to_empty(device="cpu")
+            bound = 1 / math.sqrt(layer.in_features)
             nn.init.uniform_(layer.weight, -bound, bound, generator=stream)
             nn.init.uniform_(layer.bias, -bound, bound, generator=stream)
-            layers += [layer, nn.Tanh()]
-        self.network = nn.Sequential(*layers[:-1])
-        nn.init.zeros_(layers[-2].weight)  # pyright: ignore[reportArgumentType]
-        nn.init.zeros_(layers[-2].bias)  # pyright: ignore[reportArgumentType]
+        nn.init.zeros_(linear[-1].weight)
+        nn.init.zeros_(linear[-1].bias)
+        self.network = nn.Sequential(linear[0], nn.Tanh(), linear[1], nn.Tanh(), linear[2])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """All coordinates (num_points, dim), some of them changed, and log-determinant."""

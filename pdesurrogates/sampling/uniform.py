@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from pdesurrogates.core import Box
 from pdesurrogates.sampling.base import Sampler, Samples, check_num_points, uniform_points
 
 __all__ = ["Sobol", "Stratified", "Uniform"]

@@ -8,6 +8,7 @@ import torch
 from pdesurrogates.core import Grid
 from pdesurrogates.equations import (
     Advection,
+    AdvectionDiffusion,
     AllenCahn,
     Burgers,
     Diffusion,
@@ -25,6 +26,8 @@ EQUATIONS = [
     (Diffusion(0.1), 1),
     (Diffusion(0.1), 3),
     (Diffusion(lambda x: 1 + 0.5 * torch.sin(x)), 1),
+    (AdvectionDiffusion(0.7, 0.1), 1),
+    (AdvectionDiffusion((0.7, -0.3), lambda x, y: 1 + 0.5 * torch.sin(x)), 2),
     (Burgers(0.05), 1),
     (Burgers(0.05, dim=2), 2),
     (KortewegDeVries(), 1),
