@@ -22,7 +22,9 @@ def bump(case: dict[str, Any]) -> Field:
     """The exact solution of the advection case: a Gaussian that moves."""
 
     def u(x: Tensor, t: float) -> Tensor:
-        return torch.exp(-((x - case["centre"] - case["velocity"] * t) ** 2) / (2 * case["s"] ** 2))
+        return torch.exp(
+            -((x - case["centre"] - case["velocity"] * t) ** 2) / (2 * case["s"] ** 2)
+        )
 
     return u
 
@@ -110,7 +112,9 @@ def burgers_start(x: Tensor) -> Tensor:
     return -torch.sin(math.pi * x)
 
 
-def burgers_solution(case: dict[str, Any], num_points: int, dt: float) -> tuple[Grid, Tensor, float]:
+def burgers_solution(
+    case: dict[str, Any], num_points: int, dt: float
+) -> tuple[Grid, Tensor, float]:
     """Fourier and ETDRK4: (time, point) and seconds."""
     grid = Grid((num_points,), (2.0,), (-1.0,))
     u0 = burgers_start(grid.coordinates()[0]).reshape(1, 1, -1)

@@ -50,7 +50,9 @@ NUM_SCORED = 4001
 def optimiser_of(arm: dict[str, Any]) -> Optimiser:
     """Gauss-Newton, or Adam with its numbers."""
     options = arm.get("adam")
-    return GaussNewton(**arm.get("gauss_newton", {})) if options is None else Adam(**options)
+    if options is None:
+        return GaussNewton(**{"step_damping": 1e-4, **arm.get("gauss_newton", {})})
+    return Adam(**options)
 
 
 def network_of(arm: dict[str, Any], seed: int) -> nn.Module:
@@ -186,8 +188,9 @@ def baselines(config: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, case in config["cases"].items():
         if case["kind"] == "advection":
-            x = case["origin"] + torch.linspace(0, 1, NUM_SCORED, dtype=torch.float64) * (
-                case["extent"]
+            x = (
+                case["origin"]
+                + torch.linspace(0, 1, NUM_SCORED, dtype=torch.float64) * (case["extent"])
             )
             found[name] = {
                 "times": case["times"],
@@ -237,7 +240,9 @@ def main() -> None:
     if args.quick:
         for case in config["cases"].values():
             case["times"] = [4 * case["dt"]]
-        config["runs"] = [{**run, "seeds": run["seeds"][:1], "num_times": 1} for run in config["runs"]]
+        config["runs"] = [
+            {**run, "seeds": run["seeds"][:1], "num_times": 1} for run in config["runs"]
+        ]
     (args.output / "weights").mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     run_all(run_job, jobs_of(config, args.output), args.jobs)

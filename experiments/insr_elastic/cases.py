@@ -12,6 +12,7 @@ from torch import Tensor
 from pdesurrogates.backbones import SIREN
 from pdesurrogates.core import Box, Dirichlet
 from pdesurrogates.neural_fields import (
+    LBFGS,
     BallObstacle,
     ElasticBody,
     ElasticEnergy,
@@ -19,7 +20,6 @@ from pdesurrogates.neural_fields import (
     Elements,
     ElementSolver,
     GaussNewton,
-    LBFGS,
     NeuralField,
     PlaneObstacle,
     start_at_rest,

@@ -155,9 +155,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
     arguments.output.mkdir(parents=True, exist_ok=True)
-    run_all(
-        run_solve, jobs_of(config, arguments.output, quick=arguments.quick), arguments.jobs
-    )
+    run_all(run_solve, jobs_of(config, arguments.output, quick=arguments.quick), arguments.jobs)
     record = {"provenance": provenance(arguments.jobs), "config": config}
     record["results"] = gather(arguments.output, config)
     write_record(arguments.output / "results.json", record)

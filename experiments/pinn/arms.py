@@ -197,26 +197,11 @@ def causal(case: Case, settings: dict[str, Any], seed: int, checkpoint: Path) ->
 
 
 def curriculum(case: Case, settings: dict[str, Any], seed: int, checkpoint: Path) -> Trained:
-    """Fixed coordinates, the velocity grows from stage to stage; L-BFGS."""
-    stage = LBFGSPhase(settings["curriculum_steps"])
-    return raised(case, settings, seed, checkpoint, stage)
-
-
-def curriculum_second_order(
-    case: Case, settings: dict[str, Any], seed: int, checkpoint: Path
-) -> Trained:
-    """The same with Levenberg-Marquardt."""
-    stage = GaussNewtonPhase(settings["curriculum_steps"] // 8)
-    return raised(case, settings, seed, checkpoint, stage)
-
-
-def raised(
-    case: Case, settings: dict[str, Any], seed: int, checkpoint: Path, stage: Phase
-) -> Trained:
-    """Train at growing velocities, each from the weights of the last."""
+    """Fixed coordinates, the velocity grows from stage to stage."""
     if case.with_velocity is None:
         raise ValueError("curriculum: this case has no velocity to raise.")
     count, make = settings["curriculum_stages"], case.with_velocity
+    stage = LBFGSPhase(settings["curriculum_steps"])
     pinn, histories = fit_curriculum(
         lambda value: build(make(value), settings),
         [case.velocity * (n + 1) / count for n in range(count)],
@@ -276,6 +261,5 @@ ARMS: dict[str, Arm] = {
     "small_moving_second_order": small(moving_second_order),
     "causal": causal,
     "curriculum": curriculum,
-    "small_curriculum_second_order": small(curriculum_second_order),
     "windows": windows,
 }

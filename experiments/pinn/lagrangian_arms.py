@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from experiments.pinn.arms import Arm, Trained, gauss_newton_phases, small, standard_phases
-from experiments.pinn.cases import GRID, Case
+from experiments.pinn.cases import GRID, Case, burgers
 from pdesurrogates.backbones import MLP
-from pdesurrogates.equations import Burgers
 from pdesurrogates.pinns import (
     CharacteristicsCrossed,
     History,
@@ -31,37 +30,10 @@ from pdesurrogates.pinns import (
 
 __all__ = ["ARMS", "CASES", "smallest_stretch"]
 
-def thin_burgers(viscosity: float, mean: float = 10.0) -> Case:
-    """Burgers with a moving shock so thin that the cosine series of Cole-Hopf underflows."""
-    return Case(
-        Burgers(viscosity),
-        lambda x: torch.sin(x) + mean,
-        lambda x, t: mean + cole_hopf(x - mean * t, t, viscosity),
-        velocity=mean,
-        mean=mean,
-        with_velocity=lambda c: thin_burgers(viscosity, c),
-    )
-
-
-def cole_hopf(x: Tensor, t: float, viscosity: float, num_nodes: int = 501) -> Tensor:
-    """Burgers from sin x: the mean of (x - y)/t with the density exp(-G / (2 nu)),
-
-        G = -cos y + (x - y)^2 / (2 t)
-
-    by the trapezoidal rule, exact to rounding for this smooth density, with its largest value
-    taken out.
-    """
-    if t <= 0:
-        return torch.sin(x)
-    reach = t + 12 * math.sqrt(2 * viscosity * t)
-    y = x[:, None] + torch.linspace(-reach, reach, num_nodes, dtype=x.dtype)
-    exponent = -((x[:, None] - y).square() / (2 * t) - torch.cos(y)) / (2 * viscosity)
-    return (exponent.softmax(dim=1) * (x[:, None] - y)).sum(dim=1) / t
-
 
 CASES: dict[str, Case] = {
-    f"burgers_10_nu_{viscosity:g}": thin_burgers(viscosity)
-    for viscosity in (0.03, 0.02, 0.01, 0.005)
+    f"burgers_10_nu_{viscosity:g}": burgers(10.0, viscosity)
+    for viscosity in (0.02, 0.01, 0.005, 0.002)
 }
 """Burgers with a moving shock that gets thinner until the method breaks."""
 

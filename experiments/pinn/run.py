@@ -68,7 +68,7 @@ def run_training(job: dict[str, Any]) -> str:
             "cpu_seconds": time.process_time() - cpu,
             **scores(case, result),
         }
-    except (FloatingPointError, ValueError) as error:
+    except (FloatingPointError, ValueError, RuntimeError) as error:
         record |= {"failed": str(error), "cpu_seconds": time.process_time() - cpu}
     write_record(target, record)
     for left in checkpoint.parent.glob(f"{checkpoint.stem}*.pt"):

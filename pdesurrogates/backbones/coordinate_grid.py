@@ -1,4 +1,4 @@
-"""A network of coordinates with memory in space: grids of several widths, smoothly interpolated."""
+"""A network of coordinates with memory in space: features on grids of several widths."""
 
 from __future__ import annotations
 

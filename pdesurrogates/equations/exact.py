@@ -49,32 +49,33 @@ def kdv_two_solitons(x: Tensor, t: float, *, speeds: tuple[float, float] = (4.0,
 
 
 def burgers_cole_hopf(
-    x: Tensor, t: float, *, viscosity: float, amplitude: float = 1.0, num_nodes: int = 400
+    x: Tensor, t: float, *, viscosity: float, amplitude: float = 1.0, num_nodes: int = 1001
 ) -> Tensor:
-    """Burgers on [0, 2 pi) from u(x, 0) = amplitude sin x, through the heat equation:
+    """Burgers from u(x, 0) = amplitude sin x, the mean of (x - y) / t under a density of feet y:
 
-        u = -2 nu theta_x / theta,   theta = sum_k c_k exp(-nu k^2 t) cos(k x),
-        theta(x, 0) = exp(amplitude (cos x - 1) / (2 nu))
+        u = <(x - y) / t>,   density exp(-G / (2 nu)),   G = -amplitude cos y + (x - y)^2 / (2 t)
 
-    The cosine coefficients come from the trapezoidal rule, exact to rounding for this periodic
-    analytic function; needs amplitude / viscosity below about 200.
+    by the trapezoidal rule, exact to rounding for this smooth density while the nodes resolve its
+    width sqrt(2 nu t). Its largest value is taken out, so that nothing underflows.
+
+    Reference:
+        The partial differential equation u_t + u u_x = mu u_xx (Hopf, 1950).
 
     Args:
-        x: Coordinates, period 2 pi.
+        x: Coordinates.
         t: Time.
         viscosity: Viscosity nu.
         amplitude: Amplitude of the initial sine.
         num_nodes: Quadrature nodes.
     """
-    y = 2 * math.pi * torch.arange(num_nodes, dtype=torch.float64) / num_nodes
-    theta0 = torch.exp(amplitude * (torch.cos(y) - 1) / (2 * viscosity))
-    c = torch.fft.rfft(theta0).real / num_nodes
-    c[1:] *= 2
-    k = torch.arange(len(c), dtype=torch.float64)
-    c = c * torch.exp(-viscosity * k**2 * t)
-    phase = x.double()[..., None] * k
-    theta, slope = (c * torch.cos(phase)).sum(-1), -(c * k * torch.sin(phase)).sum(-1)
-    return -2 * viscosity * slope / theta
+    x = x.double()
+    if t <= 0:
+        return amplitude * torch.sin(x)
+    reach = abs(amplitude) * t + 12 * math.sqrt(2 * viscosity * t)
+    y = x[..., None] + torch.linspace(-reach, reach, num_nodes, dtype=x.dtype, device=x.device)
+    gap = x[..., None] - y
+    density = ((amplitude * torch.cos(y) - gap**2 / (2 * t)) / (2 * viscosity)).softmax(dim=-1)
+    return (density * gap).sum(dim=-1) / t
 
 
 def allen_cahn_front(

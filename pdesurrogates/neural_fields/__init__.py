@@ -1,6 +1,7 @@
 """The solution is a network: fields, and solvers that advance their weights in time."""
 
 from pdesurrogates.neural_fields.boundary import CoordinateEmbedding, HardBoundary
+from pdesurrogates.neural_fields.control import StepControl
 from pdesurrogates.neural_fields.elastic_body import ElasticBody, ElasticStep
 from pdesurrogates.neural_fields.elastic_contact import BallObstacle, Obstacle, PlaneObstacle
 from pdesurrogates.neural_fields.elastic_descent import LBFGS
@@ -23,7 +24,7 @@ from pdesurrogates.neural_fields.fitting import (
     mean_squares,
 )
 from pdesurrogates.neural_fields.fluid import ProjectedFlow, SplittingSolver
-from pdesurrogates.neural_fields.insr import INSRSolver, StepControl
+from pdesurrogates.neural_fields.insr import INSRSolver
 from pdesurrogates.neural_fields.interpolation import SampledField
 from pdesurrogates.neural_fields.schemes import (
     BDF2,

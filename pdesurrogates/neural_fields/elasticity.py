@@ -177,7 +177,8 @@ class ElasticSolver:
             except ValueError as error:
                 message = f"ElasticSolver, step {n + 1} to t = {t_next:.6g}: {error}"
                 break
-            damping = fit.damping
+            # A fit that got stuck ends with a damping from which the next could not start.
+            damping = None if fit.damping is None else fit.damping.clamp(max=1.0)
             step = self._check(fit, motion, t_next, dt, time.perf_counter() - started)
             if step.problem is not None:
                 message = f"ElasticSolver, step {n + 1} to t = {t_next:.6g}: {step.problem}."

@@ -176,9 +176,7 @@ def box_and_periods(
     return domain, flags
 
 
-def check_features(
-    network: nn.Module, embedding: CoordinateEmbedding, *, where: str
-) -> None:
+def check_features(network: nn.Module, embedding: CoordinateEmbedding, *, where: str) -> None:
     """Refuse a network that takes another number of features."""
     taken = getattr(network, "in_channels", embedding.num_features)
     if taken != embedding.num_features:

@@ -83,14 +83,14 @@ class SoftBoundary:
         return found
 
     def _pairs(self, dim: int) -> list[tuple[Any, Any]]:
-        is_list = isinstance(self.boundary, (list, tuple))
-        entries = list(self.boundary) if is_list else [self.boundary] * dim
+        given: Any = self.boundary
+        entries: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given] * dim
         if len(entries) != dim:
             raise ValueError(
                 f"{_WHERE}: `boundary` must be one condition, or one per axis ({dim}), got "
                 f"{len(entries)}."
             )
-        return [tuple(e) if isinstance(e, (list, tuple)) else (e, e) for e in entries]
+        return [(e[0], e[1]) if isinstance(e, (list, tuple)) else (e, e) for e in entries]
 
 
 def _residual(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pdesurrogates.core import Box, Grid
 from pdesurrogates.neural_fields.boundary import CoordinateEmbedding, Kind, unit_coordinate
 from pdesurrogates.neural_fields.field import NeuralField, box_and_periods, check_features
-from pdesurrogates.operators import Jet, JetDerivatives
+from pdesurrogates.operators import JetDerivatives
 
 __all__ = ["StreamFunction", "StreamFunctionField"]
 
@@ -69,7 +69,7 @@ class StreamFunction(nn.Module):
         velocity = self._curl(self.potential(inner))
         return velocity.values if is_tensor else velocity
 
-    def _curl(self, a: Jet) -> Jet:
+    def _curl(self, a: Any) -> Any:
         if self.embedding.domain.dim == 2:
             return torch.cat([a.derivative(1), -a.derivative(0)], dim=-1)
         x, y, z = a.split(1, dim=-1)

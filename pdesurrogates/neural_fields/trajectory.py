@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,24 @@ class StepReport:
     status: tuple[str, ...]
     num_iterations: int
     seconds: float
+
+    def facts(self) -> dict[str, Any]:
+        """All but the time, as plain values."""
+        return {name: value for name, value in vars(self).items() if name != "time"}
+
+    @classmethod
+    def of(cls, record: StepRecord) -> StepReport:
+        """The report that was saved with a step."""
+        facts = record.facts
+        return cls(
+            record.time,
+            float(facts["dt"]),
+            tuple(facts["loss"]),
+            tuple(facts["between"]),
+            tuple(facts["status"]),
+            int(facts["num_iterations"]),
+            float(facts["seconds"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +123,7 @@ class NeuralTrajectory:
     weights: Tensor
     reports: tuple[StepReport, ...] = ()
     message: str = ""
-    fields: FieldSpec = field(default_factory=FieldSpec)
+    fields: FieldSpec = attribute(default_factory=FieldSpec)
     grid: Grid | None = None
     initial_error: tuple[float, ...] = ()
 
@@ -180,7 +199,8 @@ class NeuralTrajectory:
         store.start({"kind": "trajectory", "message": self.message}, len(self.weights[0]))
         by_time = {report.time: report for report in self.reports}
         for n, (t, weights) in enumerate(zip(self.times, self.weights, strict=True)):
-            store.write(n, StepRecord(t, weights, None, _facts(by_time.get(t))))
+            facts = by_time[t].facts() if t in by_time else {}
+            store.write(n, StepRecord(t, weights, None, facts))
         return store.folder
 
     @classmethod
@@ -202,12 +222,12 @@ class NeuralTrajectory:
         records = store.read_all()
         if not records:
             raise ValueError(f"NeuralTrajectory.load: {store.folder} holds no states.")
-        reports = [_report(record) for record in records]
+        reports = [StepReport.of(record) for record in records if "loss" in record.facts]
         return cls(
             field,
             tuple(record.time for record in records),
             torch.stack([record.weights for record in records]),
-            tuple(report for report in reports if report is not None),
+            tuple(reports),
             config.get("message", ""),
             store.fields,
             grid,
@@ -223,17 +243,3 @@ class NeuralTrajectory:
                 f"{grid.dim}."
             )
         return grid
-
-
-def _facts(report: StepReport | None) -> dict[str, Any]:
-    return {} if report is None else {k: v for k, v in vars(report).items() if k != "time"}
-
-
-def _report(record: StepRecord) -> StepReport | None:
-    if "loss" not in record.facts:
-        return None
-    facts: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-        for key, value in record.facts.items()
-    }
-    return StepReport(record.time, **facts)

@@ -29,15 +29,14 @@ class Curve(Protocol):
 
 
 class OfTanh:
-    """From y = tanh h: phi' = 1 - y^2, phi'' = -2 y phi', phi''' = 4 phi' - 6 phi'^2."""
+    """tanh, from y and phi' = 1 - y^2: phi'' = -2 y phi', phi''' = (4 - 6 phi') phi'."""
 
     def slopes(self, *kept: Tensor) -> tuple[Tensor, Tensor]:
-        (y,) = kept
-        slope = (y * y).neg_().add_(1.0)
+        y, slope = kept
         return slope, (y * slope).mul_(-2.0)
 
     def third(self, slope: Tensor, second: Tensor) -> Tensor:
-        return torch.addcmul(4.0 * slope, slope, slope, value=-6.0)
+        return (slope * -6.0).add_(4.0).mul_(slope)
 
 
 class OfCircle:
@@ -114,7 +113,7 @@ def transforms_are_active(tensor: Tensor) -> bool:
 
 
 class _SecondOrder(torch.autograd.Function):
-    """phi' and phi'' are computed again for the gradient, which can be differentiated again."""
+    """phi'' is computed again for the gradient, which can itself be differentiated."""
 
     @staticmethod
     def forward(plan: _Plan, h: Tensor, top: Tensor | None, *tensors: Tensor) -> tuple:

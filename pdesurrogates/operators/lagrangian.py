@@ -68,8 +68,7 @@ class LagrangianDerivatives(PointDerivatives):
     def derivative(self, u: Any, axis: int, order: int = 1) -> Any:
         if axis != 0:
             raise ValueError(
-                f"LagrangianDerivatives: there is one space axis, got axis {axis}; characteristics "
-                "are written for one space axis."
+                f"LagrangianDerivatives: labels have one coordinate, got axis {axis}; use dx."
             )
         for _ in range(order):
             u = self._slope(u)

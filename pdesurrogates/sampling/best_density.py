@@ -90,7 +90,7 @@ def _solve(
     ones = np.ones((free.size, 1))
     inner = stiffness[np.ix_(free, free)]
     system = sparse.bmat([[inner, ones], [ones.T / rho.size, None]], format="csc")
-    found = spsolve(system, np.append(rho[free], 1.0))
+    found = np.asarray(spsolve(system, np.append(rho[free], 1.0)))
     p = np.zeros(rho.size)
     p[free] = found[:-1]
     return p, stiffness @ p - rho + found[-1]

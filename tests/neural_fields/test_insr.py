@@ -124,9 +124,9 @@ def test_an_initial_state_that_does_not_fit_is_refused():
 
 def test_adam_goes_the_same_way():
     control = StepControl(step_tolerance=1e-3, initial_tolerance=1e-3)
-    found = solver(
-        optimizer=Adam(num_iterations=400, learning_rate=0.03), control=control
-    ).solve(two_waves, [0.0, 0.2])
+    found = solver(optimizer=Adam(num_iterations=400, learning_rate=0.03), control=control).solve(
+        two_waves, [0.0, 0.2]
+    )
     expected = solver().solve(two_waves, [0.0, 0.2])
     assert torch.allclose(found.sample(), expected.sample(), atol=0.02)
     assert INSRSolver(Advection(), GRID, dt=0.1, optimizer="adam").optimiser == Adam()

@@ -112,9 +112,7 @@ def test_order_on_a_nonlinear_problem(stepper, order):
 
 
 def test_semi_lagrangian_carries_values_exactly():
-    solution = solve(
-        Advection(0.7), SemiLagrangian(), 0.5, lambda x: torch.sin(2 * x), [0.0, 1.0]
-    )
+    solution = solve(Advection(0.7), SemiLagrangian(), 0.5, lambda x: torch.sin(2 * x), [0.0, 1.0])
     expected = torch.sin(2 * (GRID.coordinates() - 0.7))
     assert torch.allclose(solution.sample()[0, -1], expected, atol=1e-8)
 

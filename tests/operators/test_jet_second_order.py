@@ -91,7 +91,7 @@ def test_one_operation_gives_what_the_recursion_and_autodiff_give(
 @pytest.mark.parametrize("curve", [OfTanh(), OfCircle(), OfSigmoid(1.7)], ids=str)
 def test_gradients_and_second_gradients_are_exact(curve):
     functions = {
-        OfTanh: lambda h: (torch.tanh(h),),
+        OfTanh: lambda h: (torch.tanh(h), 1.0 - torch.tanh(h) ** 2),
         OfCircle: lambda h: (torch.sin(h), torch.cos(h)),
         OfSigmoid: lambda h: (torch.sigmoid(1.7 * h),),
     }

@@ -115,5 +115,5 @@ def test_labels_in_the_plane_are_refused():
     with pytest.raises(ValueError, match=r"one coordinate \(batch, point, 1\), got 2"):
         LagrangianDerivatives(d, d.points[..., :1])
     line = JetDerivatives(torch.rand(1, 5, 1))
-    with pytest.raises(ValueError, match="one space axis, got axis 1"):
+    with pytest.raises(ValueError, match="labels have one coordinate, got axis 1"):
         LagrangianDerivatives(line, line.points * 2.0).dy(line.points)

@@ -391,7 +391,7 @@ def relative_error(pinn, exact, mean=0.0):
 
 @pytest.mark.slow
 def test_fast_convection():
-    pinn = solve(Advection(50.0), torch.sin, adam=100, lbfgs=200)
+    pinn = solve(Advection(50.0), torch.sin, adam=300, lbfgs=200)
     assert relative_error(pinn, lambda x, t: torch.sin(x - 50 * t)) < 0.005
 
 
@@ -403,7 +403,8 @@ def test_moving_shock_needs_diffusion_in_x():
     def u0(X):
         return torch.sin(X) + 10.0
 
-    options = {"adam": 300, "lbfgs": 300, "frame_velocity": 10.0}
+    options = {"adam": 600, "lbfgs": 300, "frame_velocity": 10.0}
     assert relative_error(solve(Burgers(0.05), u0, **options), exact, 10.0) < 0.01
-    label = solve(Burgers(0.05), u0, **options, derivatives=label_form)
+    options |= {"derivatives": label_form, "min_stretch": -math.inf}
+    label = solve(Burgers(0.05), u0, **options)
     assert 0.030 < relative_error(label, exact, 10.0) < 0.040  # its exact solution: 0.0349
