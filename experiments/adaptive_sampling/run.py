@@ -39,7 +39,8 @@ def run_job(job: dict[str, Any]) -> str:
             record = climb(job["beta"], job["config"]["oracle"], seed)
         else:
             problem = problem_of(job["config"]["problems"][job["problem"]])
-            record = solve(problem, job["arm"], seed, job["config"])
+            own = job["config"] | job["config"]["problems"][job["problem"]].get("changes", {})
+            record = solve(problem, job["arm"], seed, own)
             points, log_density = record.pop("cloud")
             if seed == job["seeds"][0]:
                 np.savez_compressed(
@@ -78,7 +79,7 @@ def climb(beta: float, options: dict[str, Any], seed: int) -> dict[str, Any]:
         num_anneal_steps=rounds * options["num_steps"] // 2,
         num_points=options["num_points"],
         num_steps=options["num_steps"],
-        learning_rate=options["learning_rate"],
+        learning_rate=options["betas"][beta],
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(sampler.optimizer, rounds)
     stream, started, curve = generator(seed), time.process_time(), []
@@ -123,8 +124,9 @@ def jobs_of(config: dict[str, Any], output: Path, arms: list[str]) -> list[dict[
             "seeds": seeds,
             "name": f"run_{problem}_{arm}",
         }
-        for problem in config["problems"]
+        for problem, options in config["problems"].items()
         for arm in arms
+        if arm in options.get("arms", arms)
     ]
     return oracle + runs
 
@@ -161,7 +163,7 @@ def main() -> None:
         config["problems"] = {name: config["problems"][name] for name in args.problems}
     if args.quick:
         config.update(seeds=[0], budget=100_000, longer_budget=200_000)
-        config["oracle"].update(betas=[0.15], num_rounds=60, num_seeds=1)
+        config["oracle"].update(betas={0.15: 5.0e-3}, num_rounds=60, num_seeds=1)
     (args.output / "points").mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     run_all(run_job, jobs_of(config, args.output, args.arms), args.jobs)

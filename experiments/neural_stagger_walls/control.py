@@ -31,7 +31,8 @@ def control_rows(
     forecasts: list[tuple[str, int, torch.dtype, Forecast]] = []
     if surrogate is not None:
         surrogate.eval().requires_grad_(False)
-        forecasts.append(("surrogate", case.num_points, torch.float32, _rolled(case, surrogate)))
+        n = case.num_points if surrogate.grid is None else surrogate.grid.num_points[0]
+        forecasts.append(("surrogate", n, torch.float32, _rolled(case, surrogate)))
     else:
         for setting in settings["classical"]:
             n, dt = setting["num_points"], setting["dt"]
