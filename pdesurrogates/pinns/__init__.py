@@ -1,5 +1,6 @@
 """The loss is the PDE: physics-informed networks, in fixed and in moving coordinates."""
 
+from pdesurrogates import sampling as samplers
 from pdesurrogates.pinns.causal import CausalWeights
 from pdesurrogates.pinns.characteristics import CharacteristicsCrossed
 from pdesurrogates.pinns.conditions import (
@@ -22,6 +23,7 @@ from pdesurrogates.pinns.training import TrainingError, fit
 from pdesurrogates.pinns.transforms import CoordinateMap, HardConditions
 
 __all__ = [
+    "PINN",
     "AdamPhase",
     "CausalWeights",
     "CharacteristicsCrossed",
@@ -40,7 +42,6 @@ __all__ = [
     "NeumannCondition",
     "OperatorCondition",
     "Optimiser",
-    "PINN",
     "PeriodicCondition",
     "Phase",
     "PhaseReport",
@@ -53,4 +54,5 @@ __all__ = [
     "fit",
     "fit_curriculum",
     "fit_windows",
+    "samplers",
 ]

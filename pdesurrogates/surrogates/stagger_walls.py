@@ -33,7 +33,7 @@ class ProjectedStagger(NeuralStagger):
         >>> surrogate = ProjectedStagger(FNO(4, 1, num_modes=(4, 4)), dt=0.1)
         >>> mean_free = surrogate.with_projection(lambda u: u - u.mean((2, 3), keepdim=True))
         >>> u = mean_free(0.0, torch.rand(3, 1, 16, 16), 0.1)
-        >>> float(u.mean().abs()) < 1e-6
+        >>> float(u.detach().mean().abs()) < 1e-6
         True
     """
 
