@@ -57,7 +57,7 @@ def taylor_green(points: Tensor, settings: dict[str, Any]) -> Tensor:
 
 def two_scale(points: Tensor, settings: dict[str, Any]) -> Tensor:
     """One cell of Taylor-Green in the lower left quarter, a smaller one in the upper right
-    corner; the stream function is blended to zero within 0.05 sides of their inner edges."""
+    corner; the stream function is blended to zero within 0.05 of their inner edges."""
     with torch.enable_grad():
         x = points.detach().clone().requires_grad_()
         psi = _cell(1 + x, 1.0) + _cell((1 - x) * settings["scale"], 1 / settings["scale"])
@@ -68,7 +68,7 @@ def two_scale(points: Tensor, settings: dict[str, Any]) -> Tensor:
 def _cell(s: Tensor, size: float) -> Tensor:
     """Stream function of one vortex; s is the distance from the corner over the side."""
     inside = (s < 1).all(dim=-1)
-    edge = ((1 - s) / 0.05).clamp(0.0, 1.0)
+    edge = ((1 - s) * size / 0.05).clamp(0.0, 1.0)
     blend = (edge**3 * (10 - 15 * edge + 6 * edge**2)).prod(dim=-1)
     psi = size * torch.sin(math.pi * s).prod(dim=-1) / math.pi**2
     return torch.where(inside, psi * blend, 0.0)
@@ -91,7 +91,10 @@ def solve_stream(job: dict[str, Any], grid: Grid, times: list[float]) -> NeuralT
         dt=job["dt"],
         network=StreamFunctionField(SIREN(2, 1, **job["network"]).double(), BOX),
         optimizer=GaussNewton(
-            max_iterations=10, initial_damping=1e-2, step_damping=job["damping"]
+            max_iterations=10,
+            initial_iterations=job.get("initial_iterations", 200),
+            initial_damping=1e-2,
+            step_damping=job["damping"],
         ),
         num_points=job["points"],
         sampler=sampler,
