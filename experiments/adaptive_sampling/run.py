@@ -82,9 +82,12 @@ def climb(beta: float, options: dict[str, Any], seed: int) -> dict[str, Any]:
         learning_rate=options["betas"][beta],
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(sampler.optimizer, rounds)
-    stream, started, curve = generator(seed), time.process_time(), []
+    stream, started, curve, failures = generator(seed), time.process_time(), [], 0
     for n_round in range(rounds):
-        sampler.update(residual, generator=stream, dtype=torch.float32)
+        try:
+            sampler.update(residual, generator=stream, dtype=torch.float32)
+        except RuntimeError:  # the flow keeps its last good state
+            failures += 1
         schedule.step()
         if (n_round + 1) % max(1, rounds // 10) == 0:
             with torch.no_grad():
@@ -98,6 +101,7 @@ def climb(beta: float, options: dict[str, Any], seed: int) -> dict[str, Any]:
         "integral": float(p.mean()),
         "seconds": time.process_time() - started,
         "num_evaluations": sampler.num_residual_evaluations,
+        "failed_updates": failures,
     }
 
 

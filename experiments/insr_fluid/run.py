@@ -57,21 +57,22 @@ def taylor_green(points: Tensor, settings: dict[str, Any]) -> Tensor:
 
 def two_scale(points: Tensor, settings: dict[str, Any]) -> Tensor:
     """One cell of Taylor-Green in the lower left quarter, a smaller one in the upper right
-    corner; the stream function is blended to zero within 0.05 of their inner edges."""
+    corner; the stream function is blended to zero towards their inner edges."""
     with torch.enable_grad():
         x = points.detach().clone().requires_grad_()
-        psi = _cell(1 + x, 1.0) + _cell((1 - x) * settings["scale"], 1 / settings["scale"])
+        small, blend = 1 / settings["scale"], settings["blend"]
+        psi = _cell(1 + x, 1.0, blend) + _cell((1 - x) / small, small, blend)
         (slope,) = torch.autograd.grad(psi.sum(), x)
     return torch.stack((slope[..., 1], -slope[..., 0]), dim=-1)
 
 
-def _cell(s: Tensor, size: float) -> Tensor:
+def _cell(s: Tensor, size: float, blend: float) -> Tensor:
     """Stream function of one vortex; s is the distance from the corner over the side."""
     inside = (s < 1).all(dim=-1)
-    edge = ((1 - s) * size / 0.05).clamp(0.0, 1.0)
-    blend = (edge**3 * (10 - 15 * edge + 6 * edge**2)).prod(dim=-1)
+    edge = ((1 - s) * size / blend).clamp(0.0, 1.0)
+    fade = (edge**3 * (10 - 15 * edge + 6 * edge**2)).prod(dim=-1)
     psi = size * torch.sin(math.pi * s).prod(dim=-1) / math.pi**2
-    return torch.where(inside, psi * blend, 0.0)
+    return torch.where(inside, psi * fade, 0.0)
 
 
 CASES = {"taylor_green": taylor_green, "two_scale": two_scale}
@@ -188,9 +189,7 @@ def reference_of(job: dict[str, Any]) -> np.ndarray:
         return np.stack([exact] * (1 + len(job["outputs"])))
     fine, steps = job["reference_cells"], job["reference_steps"]
     times = [job["dt"] * n for n in (0, *job["outputs"])]
-    states, _ = spectral_flow(
-        lambda x: two_scale(x, job), fine, times, job["dt"] / steps
-    )
+    states, _ = spectral_flow(lambda x: two_scale(x, job), fine, times, job["dt"] / steps)
     return coarse_cells(states, count)
 
 
