@@ -68,7 +68,8 @@ class INSRSolver:
         optimizer: "gauss_newton" (small networks, float64), "adam", or an `Optimiser`.
         boundary: Conditions by construction, see `NeuralField`.
         soft_boundary: Conditions by penalty.
-        num_points: Points per step; a few hundred are fitted between the points, take a thousand.
+        num_points: Points per step, by default 700 per axis; fewer residuals than weights are
+            cheaper (`LevenbergMarquardt`), two or three hundred are fitted between the points.
         sampler: Where they are drawn; by default `sampling.Stratified`. An adaptive one is shown
             the defect of every finished step.
         control: Tolerances.
@@ -115,7 +116,7 @@ class INSRSolver:
         self.dt = dt
         self.optimiser = _optimiser_of(optimizer)
         self.soft_boundary = soft_boundary
-        self.num_points = 1000 * grid.dim if num_points is None else num_points
+        self.num_points = 700 * grid.dim if num_points is None else num_points
         self.control = control
         self.seed = seed
         self.dtype = dtype
