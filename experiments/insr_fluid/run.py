@@ -18,18 +18,21 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from experiments.campaign import provenance, read_records, run_all, write_record
 from experiments.insr_fluid.classical import (
     advance_on_grid,
     cell_centres,
+    mirrored,
     relative_error,
     spectral_flow,
 )
 from pdesurrogates.backbones import SIREN
 from pdesurrogates.core import Box, Dirichlet, Grid, Neumann
 from pdesurrogates.equations import IncompressibleNavierStokes
+from pdesurrogates.linear import ParameterVector
 from pdesurrogates.neural_fields import (
     GaussNewton,
     INSRSolver,
@@ -169,8 +172,6 @@ def divergence(solution: NeuralTrajectory, n: int) -> float:
     unit = torch.rand(1, 500, 2, generator=generator, dtype=torch.float64)
     d = JetDerivatives(BOX.from_unit(unit))
     weights = solution.weights[n, 0]
-    from pdesurrogates.linear import ParameterVector
-
     v = ParameterVector(solution.field.function).call(weights, d.points)
     parts = d.components(v)
     slopes = [d.values(s) for part in parts for s in d.gradient(part)]
@@ -194,13 +195,16 @@ def reference_of(job: dict[str, Any]) -> np.ndarray:
 
 
 def coarse_cells(states: np.ndarray, count: int) -> np.ndarray:
-    """Values at the centres of coarser cells, by cubic interpolation of finer ones."""
-    from scipy.ndimage import map_coordinates
-
+    """Values (output, 2, n, n) at the centres of other cells, by quintic splines."""
     factor = states.shape[-1] / count
     index = (np.arange(count) + 0.5) * factor - 0.5
     where = np.stack(np.meshgrid(index, index, indexing="ij"))
-    return np.stack([[map_coordinates(v, where, order=5) for v in s] for s in states])
+    return np.stack(
+        [
+            [map_coordinates(v, where, order=5, mode="grid-wrap") for v in mirrored(state)]
+            for state in states
+        ]
+    )
 
 
 def grid_rows(case: dict[str, Any], quick: bool) -> list[dict[str, Any]]:
